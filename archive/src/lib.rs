@@ -1,0 +1,1 @@
+//! The bundle: a signed OCI image layout in seekable zstd.

@@ -1,0 +1,1 @@
+//! The connected side: from an edition and its lock to a signed bundle.

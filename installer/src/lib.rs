@@ -1,0 +1,1 @@
+//! The site: from a verified bundle and an inventory to a running platform.

@@ -1,0 +1,1 @@
+//! What an edition is: components, editions, sites and images.lock.

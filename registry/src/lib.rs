@@ -1,0 +1,1 @@
+//! One OCI registry: authentication, mirrors, pull and push.

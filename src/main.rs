@@ -1,0 +1,3 @@
+//! The `airgap` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What the tests run against: registries, nodes and hostile inputs.
