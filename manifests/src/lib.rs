@@ -1,1 +1,19 @@
 //! What an edition is: components, editions, sites and images.lock.
+//!
+//! The data lies beside the code, in `components/`, `editions/`, `sites/` and `static/`, and is built into the binary.
+//! This crate reads it strictly, checks it as a whole, and resolves an edition into the one document that the
+//! bundler puts into a bundle and the installer works from. It does no I/O but reading and writing those files.
+
+mod image;
+mod problem;
+mod resolved;
+mod site;
+
+pub use image::{ImageName, ImageNameError, ImageReference};
+pub use problem::{Problem, did_you_mean, suggest};
+pub use resolved::{
+    AdminSecret, ChartRef, Delivery, EDITION_MEDIA_TYPE, EDITION_SCHEMA, EditionError, FileRef,
+    Gate, IgnoreDifference, ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage,
+    ResolvedRke2, Rke2Config, SecretKey, SecretSpec, SitePlan, StaticContent, StaticManifest,
+};
+pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
