@@ -1,1 +1,28 @@
-//! The bundle: a signed OCI image layout in seekable zstd.
+#![doc = include_str!("../FORMAT.md")]
+
+pub mod annotations;
+pub mod extract;
+
+mod digest;
+mod error;
+mod event;
+mod listing;
+mod reader;
+mod role;
+mod source;
+mod tree;
+mod verify;
+mod volumes;
+mod writer;
+
+pub use digest::{Hasher, digest_of};
+pub use error::{Error, Result};
+pub use event::Event;
+pub use listing::UntrustedListing;
+pub use reader::{BlobReader, Chunk, OpenOptions, VerifiedArchive};
+pub use role::Role;
+pub use source::BlobSource;
+pub use tree::{Addition, BundleInfo, BundleTree, Entry};
+pub use verify::Finding;
+pub use volumes::Volumes;
+pub use writer::{ArchiveWriter, WriteOptions, Written};

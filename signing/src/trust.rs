@@ -1,0 +1,302 @@
+//! Which keys a site believes, and how many of them must agree.
+//!
+//! Keys come from the site, never from what they are to verify. Distinct keys are counted, so one key signing twice
+//! counts once; a revoked key never counts. Options may only make trust stricter.
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::{Error, KeyId, PublicKey, Result, Signature, files};
+
+/// The public keys a site trusts, the number of them needed, and those it trusts no more.
+#[derive(Debug, Clone)]
+pub struct TrustRoot {
+    keys: Vec<PublicKey>,
+    threshold: usize,
+    revoked: BTreeSet<KeyId>,
+}
+
+/// `policy.yaml` beside the keys.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    #[serde(default = "one")]
+    threshold: usize,
+    #[serde(default)]
+    revoked: Vec<KeyId>,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl TrustRoot {
+    /// Trusts each of `keys` alone (threshold 1); the same key twice counts once.
+    #[must_use]
+    pub fn new(keys: Vec<PublicKey>) -> Self {
+        let mut distinct: Vec<PublicKey> = Vec::with_capacity(keys.len());
+        for key in keys {
+            if !distinct.contains(&key) {
+                distinct.push(key);
+            }
+        }
+        Self {
+            keys: distinct,
+            threshold: 1,
+            revoked: BTreeSet::new(),
+        }
+    }
+
+    /// Reads every `*.pub` in `folder`, and `policy.yaml` if it is there (`{threshold: 1, revoked: [<key id>…]}`).
+    ///
+    /// An unreadable key, an unknown field or a threshold that its keys can never reach is an error: trust that
+    /// silently shrinks or widens is none.
+    pub fn load_dir(folder: &Utf8Path) -> Result<Self> {
+        let failed = |source| Error::File {
+            operation: "read",
+            what: format!("trust folder {folder}"),
+            source,
+        };
+        let mut paths: Vec<Utf8PathBuf> = Vec::new();
+        for entry in folder.read_dir_utf8().map_err(failed)? {
+            let path = entry.map_err(failed)?.into_path();
+            if path.extension() == Some("pub") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let keys = paths
+            .iter()
+            .map(|path| PublicKey::read(path))
+            .collect::<Result<Vec<_>>>()?;
+        if keys.is_empty() {
+            return Err(Error::NoKeys {
+                place: folder.to_string(),
+            });
+        }
+        let mut root = Self::new(keys);
+        let path = folder.join("policy.yaml");
+        if path.try_exists().map_err(failed)? {
+            let text = files::read("trust policy", &path)?;
+            root.apply(&path, &text)?;
+        }
+        Ok(root)
+    }
+
+    fn apply(&mut self, path: &Utf8Path, text: &str) -> Result<()> {
+        let invalid = |reason: String| Error::Policy {
+            path: path.to_owned(),
+            reason,
+        };
+        let policy: Policy = serde_saphyr::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        self.revoked.extend(policy.revoked);
+        self.threshold = policy.threshold;
+        let usable = self
+            .keys
+            .iter()
+            .filter(|key| !self.revoked.contains(&key.key_id()))
+            .count();
+        if self.threshold == 0 {
+            return Err(invalid("threshold must be at least 1".to_owned()));
+        }
+        if usable < self.threshold {
+            return Err(invalid(format!(
+                "threshold {} is more than the {usable} usable keys beside it",
+                self.threshold
+            )));
+        }
+        Ok(())
+    }
+
+    /// Demands at least `threshold` distinct keys; a smaller number than already demanded changes nothing.
+    #[must_use]
+    pub fn tighten(mut self, threshold: usize) -> Self {
+        self.threshold = self.threshold.max(threshold);
+        self
+    }
+
+    /// Trusts these keys no more.
+    #[must_use]
+    pub fn revoke(mut self, keys: impl IntoIterator<Item = KeyId>) -> Self {
+        self.revoked.extend(keys);
+        self
+    }
+
+    /// Returns the keys, revoked ones included.
+    #[must_use]
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+
+    /// Returns how many distinct keys must have signed.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// Returns the ids of the trusted keys that signed exactly `message`, sorted; fails when they are too few.
+    ///
+    /// Each signature is tried against each key, because a signature does not say whose it is.
+    pub fn verify(&self, message: &[u8], signatures: &[Signature]) -> Result<Vec<KeyId>> {
+        let mut trusted = Vec::new();
+        let mut revoked = Vec::new();
+        for key in &self.keys {
+            if signatures
+                .iter()
+                .any(|signature| key.made(message, signature))
+            {
+                let id = key.key_id();
+                if self.revoked.contains(&id) {
+                    revoked.push(id)
+                } else {
+                    trusted.push(id)
+                }
+            }
+        }
+        trusted.sort_unstable();
+        // an empty root must never say yes, whatever its threshold
+        if trusted.is_empty() || trusted.len() < self.threshold {
+            return Err(Error::Untrusted {
+                needed: self.threshold,
+                trusted,
+                revoked,
+            });
+        }
+        Ok(trusted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SigningKey;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32])
+    }
+
+    fn folder(keys: &[&SigningKey], policy: Option<&str>) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, key) in keys.iter().enumerate() {
+            fs_err::write(
+                folder.path().join(format!("{number}.pub")),
+                key.public_key().to_pem(),
+            )
+            .unwrap();
+        }
+        if let Some(policy) = policy {
+            fs_err::write(folder.path().join("policy.yaml"), policy).unwrap();
+        }
+        folder
+    }
+
+    fn load(folder: &tempfile::TempDir) -> Result<TrustRoot> {
+        TrustRoot::load_dir(Utf8Path::from_path(folder.path()).unwrap())
+    }
+
+    #[test]
+    fn one_trusted_key_is_enough_by_default() {
+        let (a, b) = (key(1), key(2));
+        let root = TrustRoot::new(vec![a.public_key(), b.public_key()]);
+        assert_eq!(
+            root.verify(b"m", &[b.sign(b"m")]).unwrap(),
+            [b.public_key().key_id()]
+        );
+        assert!(root.verify(b"other", &[b.sign(b"m")]).is_err());
+        assert!(root.verify(b"m", &[key(3).sign(b"m")]).is_err());
+        assert!(root.verify(b"m", &[]).is_err());
+    }
+
+    #[test]
+    fn a_threshold_counts_distinct_keys() {
+        let (a, b) = (key(1), key(2));
+        let root = TrustRoot::new(vec![a.public_key(), a.public_key(), b.public_key()]).tighten(2);
+        let error = root
+            .verify(b"m", &[a.sign(b"m"), a.sign(b"m")])
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "signed by 1 of the 2 trusted keys needed"
+        );
+        assert!(error.is_trust_failure());
+        assert_eq!(
+            root.verify(b"m", &[a.sign(b"m"), b.sign(b"m")])
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn tightening_never_loosens() {
+        let root = TrustRoot::new(vec![key(1).public_key()])
+            .tighten(2)
+            .tighten(1);
+        assert_eq!(root.threshold(), 2);
+    }
+
+    #[test]
+    fn a_revoked_key_never_counts_and_is_named() {
+        let (a, b) = (key(1), key(2));
+        let id = a.public_key().key_id();
+        let root = TrustRoot::new(vec![a.public_key(), b.public_key()]).revoke([id]);
+        let error = root.verify(b"m", &[a.sign(b"m")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("signed by 0 of the 1 trusted keys needed (revoked keys do not count: {id})")
+        );
+    }
+
+    #[test]
+    fn no_keys_trust_nobody() {
+        assert!(
+            TrustRoot::new(Vec::new())
+                .verify(b"m", &[key(1).sign(b"m")])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_folder_gives_keys_and_policy() {
+        let (a, b, c) = (key(1), key(2), key(3));
+        let policy = format!("threshold: 2\nrevoked: [\"{}\"]\n", c.public_key().key_id());
+        let root = load(&folder(&[&a, &b, &c], Some(&policy))).unwrap();
+        assert_eq!(root.threshold(), 2);
+        assert!(root.verify(b"m", &[a.sign(b"m"), c.sign(b"m")]).is_err());
+        assert_eq!(
+            root.verify(b"m", &[a.sign(b"m"), b.sign(b"m")])
+                .unwrap()
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_meant_is_refused() {
+        let a = key(1);
+        assert!(matches!(
+            load(&folder(&[], None)),
+            Err(Error::NoKeys { .. })
+        ));
+        for policy in [
+            "threshold: 0",
+            "threshold: 2",
+            "treshold: 1",
+            "revoked: [xyz]",
+            "threshold: one",
+        ] {
+            assert!(
+                matches!(
+                    load(&folder(&[&a], Some(policy))),
+                    Err(Error::Policy { .. })
+                ),
+                "{policy}"
+            );
+        }
+        let broken = folder(&[&a], None);
+        fs_err::write(broken.path().join("broken.pub"), "nonsense").unwrap();
+        let error = load(&broken).unwrap_err().to_string();
+        assert!(error.contains("broken.pub"), "{error}");
+    }
+}
