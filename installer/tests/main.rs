@@ -1,0 +1,3 @@
+//! The crate's tests from outside: against scripted hosts, and against a real sshd on loopback.
+
+mod support;
