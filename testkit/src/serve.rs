@@ -1,0 +1,299 @@
+//! An HTTP server whose connections, and itself, can be cut off by its handlers.
+//!
+//! It runs on a thread of its own, so tests may be blocking or asynchronous. Invariant: dropping the
+//! [`Server`] ends the listener, the connections and the thread.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    thread::JoinHandle,
+};
+
+use axum::{
+    Router,
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
+use futures_util::task::AtomicWaker;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Cuts one connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connection(Arc<Cut>);
+
+#[derive(Debug, Default)]
+struct Cut {
+    done: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Cut {
+    fn cut(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+}
+
+impl Connection {
+    /// Ends the connection without another byte.
+    pub(crate) fn cut(&self) {
+        self.0.cut();
+    }
+}
+
+impl Connected<IncomingStream<'_, Ready>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Ready>) -> Self {
+        stream.remote_addr().clone()
+    }
+}
+
+/// Sends the whole server away and brings it back.
+#[derive(Debug, Clone)]
+pub(crate) struct Presence {
+    here: Arc<watch::Sender<bool>>,
+    connections: Arc<Mutex<Vec<Weak<Cut>>>>,
+}
+
+impl Presence {
+    fn new() -> Self {
+        Self {
+            here: Arc::new(watch::channel(true).0),
+            connections: Arc::default(),
+        }
+    }
+
+    /// Closes the listener and cuts every connection: new ones are refused.
+    pub(crate) fn leave(&self) {
+        self.here.send_replace(false);
+        let connections = std::mem::take(
+            &mut *self
+                .connections
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for cut in connections.iter().filter_map(Weak::upgrade) {
+            cut.cut();
+        }
+    }
+
+    /// Listens again at the same address.
+    pub(crate) fn come_back(&self) {
+        self.here.send_replace(true);
+    }
+
+    fn register(&self) -> Connection {
+        let connection = Connection::default();
+        let mut all = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.retain(|cut| cut.strong_count() > 0);
+        all.push(Arc::downgrade(&connection.0));
+        connection
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds `address` (port 0 takes a free one) and serves what `routes` makes of the server's presence.
+    pub(crate) fn start(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        routes: impl FnOnce(SocketAddr, Presence) -> Router + Send + 'static,
+    ) -> io::Result<Self> {
+        let listener = StdListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("test-server")
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("test-server".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let presence = Presence::new();
+                    let router = routes(address, presence.clone());
+                    let (sender, receiver) = mpsc::channel(64);
+                    let accepting = tokio::spawn(accept(listener, address, tls, presence, sender));
+                    let ready = Ready { receiver };
+                    let service = router.into_make_service_with_connect_info::<Connection>();
+                    tokio::select! {
+                        _ = stopped => {}
+                        _ = axum::serve(ready, service) => {}
+                    }
+                    accepting.abort();
+                });
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Accepts while the server is present; TLS handshakes run beside each other.
+async fn accept(
+    first: StdListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    presence: Presence,
+    ready: mpsc::Sender<(CutStream, Connection)>,
+) {
+    let mut here = presence.here.subscribe();
+    let mut listener = TcpListener::from_std(first).ok();
+    loop {
+        if !*here.borrow_and_update() {
+            listener = None;
+            if here.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let Some(bound) = listener.as_ref() else {
+            listener = TcpListener::bind(address).await.ok();
+            if listener.is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            continue;
+        };
+        tokio::select! {
+            changed = here.changed() => if changed.is_err() { return },
+            accepted = bound.accept() => if let Ok((stream, _)) = accepted {
+                tokio::spawn(hand_over(stream, tls.clone(), presence.register(), ready.clone()));
+            },
+        }
+    }
+}
+
+async fn hand_over(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    connection: Connection,
+    ready: mpsc::Sender<(CutStream, Connection)>,
+) {
+    let inner: Box<dyn Duplex> = match tls {
+        None => Box::new(stream),
+        Some(config) => match TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => Box::new(stream),
+            Err(error) => {
+                tracing::debug!(%error, "TLS handshake failed");
+                return;
+            }
+        },
+    };
+    drop(
+        ready
+            .send((
+                CutStream {
+                    inner,
+                    cut: connection.clone(),
+                },
+                connection,
+            ))
+            .await,
+    );
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// Connections that are ready for HTTP.
+pub(crate) struct Ready {
+    receiver: mpsc::Receiver<(CutStream, Connection)>,
+}
+
+impl Listener for Ready {
+    type Io = CutStream;
+    type Addr = Connection;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.receiver.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(Connection::default())
+    }
+}
+
+/// A stream that fails in both directions once it is cut.
+pub(crate) struct CutStream {
+    inner: Box<dyn Duplex>,
+    cut: Connection,
+}
+
+impl CutStream {
+    fn check(&self, context: &Context<'_>) -> io::Result<()> {
+        self.cut.0.waker.register(context.waker());
+        if self.cut.0.done.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for CutStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for CutStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
