@@ -186,7 +186,7 @@ mod tests {
             format!("redis@{digest}"),
             String::new(),
             "a b:1".to_owned(),
-            "UPPER/x:1".to_owned(),
+            "quay.io/UPPER:1".to_owned(),
         ] {
             assert!(text.parse::<ImageReference>().is_err(), "{text}");
         }

@@ -4,12 +4,21 @@
 //! This crate reads it strictly, checks it as a whole, and resolves an edition into the one document that the
 //! bundler puts into a bundle and the installer works from. It does no I/O but reading and writing those files.
 
+mod files;
 mod image;
+mod lock;
 mod problem;
 mod resolved;
 mod site;
+pub mod strict;
+mod template;
 
+pub use files::{Chart, Component, Edition, Registries, Release, ReleaseFile, Site};
 pub use image::{ImageName, ImageNameError, ImageReference};
+pub use lock::{
+    Attached, ImageLock, LockChange, LockedChart, LockedFile, LockedImage, LockedKind,
+    LockedManifest,
+};
 pub use problem::{Problem, did_you_mean, suggest};
 pub use resolved::{
     AdminSecret, ChartRef, Delivery, EDITION_MEDIA_TYPE, EDITION_SCHEMA, EditionError, FileRef,
@@ -17,3 +26,4 @@ pub use resolved::{
     ResolvedRke2, Rke2Config, SecretKey, SecretSpec, SitePlan, StaticContent, StaticManifest,
 };
 pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
+pub use template::TemplateError;
