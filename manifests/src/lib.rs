@@ -4,15 +4,22 @@
 //! This crate reads it strictly, checks it as a whole, and resolves an edition into the one document that the
 //! bundler puts into a bundle and the installer works from. It does no I/O but reading and writing those files.
 
+mod catalog;
+mod check;
 mod files;
 mod image;
 mod lock;
 mod problem;
+mod render;
+mod resolve;
 mod resolved;
+mod selection;
 mod site;
 pub mod strict;
 mod template;
+mod wanted;
 
+pub use catalog::{Catalog, Sourced};
 pub use files::{Chart, Component, Edition, Registries, Release, ReleaseFile, Site};
 pub use image::{ImageName, ImageNameError, ImageReference};
 pub use lock::{
@@ -20,6 +27,8 @@ pub use lock::{
     LockedManifest,
 };
 pub use problem::{Problem, did_you_mean, suggest};
+pub use render::{MAX_INLINE_CHART_BYTES, RenderError, render_static, render_values, to_yaml};
+pub use resolve::{ALL_PLATFORMS, resolve};
 pub use resolved::{
     AdminSecret, ChartRef, Delivery, EDITION_MEDIA_TYPE, EDITION_SCHEMA, EditionError, FileRef,
     Gate, IgnoreDifference, ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage,
@@ -27,3 +36,4 @@ pub use resolved::{
 };
 pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
 pub use template::TemplateError;
+pub use wanted::{Place, Wanted, WantedChart, WantedFile, WantedImage, unlocked};

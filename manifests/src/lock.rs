@@ -206,7 +206,7 @@ impl ImageLock {
     }
 
     /// Returns `new` as the lock that follows this one: equal content keeps `release` and `lockedAt`, other content
-    /// gets the next release and the time `now`.
+    /// gets the next release and the time `now`, in whole seconds.
     #[must_use]
     pub fn followed_by(&self, mut new: Self, now: Timestamp) -> Self {
         new.sort();
@@ -214,7 +214,7 @@ impl ImageLock {
         new.locked_at = self.locked_at;
         if new != *self {
             new.release = self.release + 1;
-            new.locked_at = now;
+            new.locked_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
         }
         new
     }

@@ -89,6 +89,8 @@ facts! {
     Endpoint = "endpoint" from "cluster.endpoint",
     /// The site registry's host, with its port where it has one.
     Registry = "registry" from "registry.endpoint",
+    /// The site registry's host without a port.
+    RegistryHost = "registryHost" from "registry.endpoint",
     /// The registry's project.
     RegistryProject = "registryProject" from "registry.project",
     /// The PEM text of the registry's certificate authority.

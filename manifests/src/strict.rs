@@ -54,6 +54,14 @@ pub fn from_node<T: DeserializeOwned>(mut node: Node, path: &Utf8Path) -> Result
                     }
                 }
                 Fault::Other(message) => {
+                    // a misspelt key leaves its field missing; that is not a second problem
+                    let field = message
+                        .strip_prefix("missing field `")
+                        .and_then(|rest| rest.strip_suffix('`'));
+                    let meant = field.map(|field| format!("did you mean `{field}`?"));
+                    if meant.is_some() && problems.iter().any(|problem| problem.remedy == meant) {
+                        return Err(problems);
+                    }
                     let place = place(&error.path);
                     problems.push(Problem::new(path, format!("{message}{place}")).at(error.line));
                     return Err(problems);

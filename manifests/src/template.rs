@@ -75,7 +75,7 @@ fn fact(name: &str, place: &str) -> Result<Fact, TemplateError> {
 }
 
 /// Lists the facts that a value cannot do without, and every reference that names none.
-pub fn required_facts(value: &Value, place: &str) -> (BTreeSet<Fact>, Vec<TemplateError>) {
+pub(crate) fn required_facts(value: &Value, place: &str) -> (BTreeSet<Fact>, Vec<TemplateError>) {
     let mut facts = BTreeSet::new();
     let mut errors = Vec::new();
     walk(value, place, &mut |text, place| {
@@ -114,7 +114,11 @@ fn walk(value: &Value, place: &str, see: &mut impl FnMut(&str, &str)) {
 }
 
 /// Replaces every reference in a value; `None` means that the value stood for an absent optional fact.
-pub fn fill(value: &Value, facts: &SiteFacts, place: &str) -> Result<Option<Value>, TemplateError> {
+pub(crate) fn fill(
+    value: &Value,
+    facts: &SiteFacts,
+    place: &str,
+) -> Result<Option<Value>, TemplateError> {
     Ok(Some(match value {
         Value::String(text) => return fill_text(text, facts, place),
         Value::Array(items) => {
@@ -130,7 +134,7 @@ pub fn fill(value: &Value, facts: &SiteFacts, place: &str) -> Result<Option<Valu
 }
 
 /// Replaces every reference in a mapping.
-pub fn fill_map(
+pub(crate) fn fill_map(
     entries: &Map<String, Value>,
     facts: &SiteFacts,
     place: &str,
@@ -186,7 +190,7 @@ fn fill_text(text: &str, facts: &SiteFacts, place: &str) -> Result<Option<Value>
 }
 
 /// Merges `over` into `base`: mappings key by key, anything else replaced; null takes the key away.
-pub fn merge(base: &mut Map<String, Value>, over: &Map<String, Value>) {
+pub(crate) fn merge(base: &mut Map<String, Value>, over: &Map<String, Value>) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
             (_, Value::Null) => {

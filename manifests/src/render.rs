@@ -1,0 +1,249 @@
+//! What the installer writes for one site: values, static manifests, config keys, addresses. Pure functions.
+//!
+//! Order of values, later wins: the component's, those of the kind of site, the inventory's own; then references to facts
+//! are filled in. Invariant: the same edition and facts give the same bytes.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::template::{TemplateError, fill, fill_map, merge};
+use crate::{
+    Fact, ResolvedComponent, ResolvedEdition, Rke2Config, SecretKey, SecretSpec, SiteFacts,
+    SiteKind, SitePlan, StaticContent, StaticManifest,
+};
+
+/// The largest chart, in bytes of its tgz, that may be inlined: the helm-controller copies it into a ConfigMap, which
+/// Kubernetes limits to 1 MiB after base64.
+pub const MAX_INLINE_CHART_BYTES: u64 = 700 * 1024;
+
+/// Why something cannot be rendered for a site.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// A reference to a fact cannot be filled in.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The edition does not hold what a manifest refers to.
+    #[error(
+        "static manifest {manifest} belongs to component {component}, which the edition does not have"
+    )]
+    UnknownComponent {
+        /// The manifest.
+        manifest: String,
+        /// The component.
+        component: String,
+    },
+    /// A chart that must be inlined was not given.
+    #[error("static manifest {manifest} needs the chart's bytes")]
+    NoChart {
+        /// The manifest.
+        manifest: String,
+    },
+    /// A chart is too large to be inlined.
+    #[error(
+        "chart of static manifest {manifest} has {size} bytes, more than the {MAX_INLINE_CHART_BYTES} that fit"
+    )]
+    ChartTooLarge {
+        /// The manifest.
+        manifest: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The values cannot be written as YAML.
+    #[error("values of {what} cannot be written as YAML")]
+    Yaml {
+        /// What was to be written.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<serde_saphyr::SerializeError>,
+    },
+}
+
+/// Returns a component's values for a site.
+///
+/// `facts` are those of [`SitePlan::facts_with`]; `overrides` is the component's entry under the inventory's `values`.
+pub fn render_values(
+    component: &ResolvedComponent,
+    site: SiteKind,
+    facts: &SiteFacts,
+    overrides: Option<&Map<String, Value>>,
+) -> Result<Map<String, Value>, TemplateError> {
+    let mut values = component.values.clone();
+    if let Some(over) = component.site_values.get(&site) {
+        merge(&mut values, over);
+    }
+    if let Some(over) = overrides {
+        merge(&mut values, over);
+    }
+    fill_map(&values, facts, &format!("values of {}", component.title))
+}
+
+/// Returns a static manifest's text.
+///
+/// `overrides` is the entry of its component under the inventory's `values`; `chart` is the tgz of the component's chart,
+/// needed only for [`StaticContent::BootstrapHelmChart`].
+pub fn render_static(
+    manifest: &StaticManifest,
+    edition: &ResolvedEdition,
+    site: SiteKind,
+    facts: &SiteFacts,
+    overrides: Option<&Map<String, Value>>,
+    chart: Option<&[u8]>,
+) -> Result<String, RenderError> {
+    let component = edition.components.get(&manifest.component).ok_or_else(|| {
+        RenderError::UnknownComponent {
+            manifest: manifest.name.clone(),
+            component: manifest.component.clone(),
+        }
+    })?;
+    let objects = match &manifest.content {
+        StaticContent::Objects { objects } => {
+            let mut filled = Vec::new();
+            for object in objects {
+                filled.extend(fill(
+                    object,
+                    facts,
+                    &format!("static manifest {}", manifest.name),
+                )?);
+            }
+            filled
+        }
+        StaticContent::HelmChartConfig => {
+            let values = render_values(component, site, facts, overrides)?;
+            vec![json!({
+                "apiVersion": "helm.cattle.io/v1",
+                "kind": "HelmChartConfig",
+                "metadata": {"name": component.release_name, "namespace": component.namespace},
+                "spec": {"valuesContent": yaml(&Value::Object(values), &manifest.name)?},
+            })]
+        }
+        StaticContent::BootstrapHelmChart => {
+            let values = render_values(component, site, facts, overrides)?;
+            let chart = chart.ok_or_else(|| RenderError::NoChart {
+                manifest: manifest.name.clone(),
+            })?;
+            let size = chart.len() as u64;
+            if size > MAX_INLINE_CHART_BYTES {
+                return Err(RenderError::ChartTooLarge {
+                    manifest: manifest.name.clone(),
+                    size,
+                });
+            }
+            vec![json!({
+                "apiVersion": "helm.cattle.io/v1",
+                "kind": "HelmChart",
+                "metadata": {"name": component.release_name, "namespace": "kube-system"},
+                "spec": {
+                    "bootstrap": true,
+                    "chartContent": STANDARD.encode(chart),
+                    "failurePolicy": "retry",
+                    "targetNamespace": component.namespace,
+                    "valuesContent": yaml(&Value::Object(values), &manifest.name)?,
+                },
+            })]
+        }
+    };
+    let mut text = String::new();
+    for object in &objects {
+        text.push_str("---\n");
+        text.push_str(&yaml(object, &manifest.name)?);
+    }
+    Ok(text)
+}
+
+/// Returns a value as YAML text that ends in a line feed.
+pub fn to_yaml(value: &Value) -> Result<String, RenderError> {
+    yaml(value, "a value")
+}
+
+fn yaml(value: &Value, what: &str) -> Result<String, RenderError> {
+    let mut text = serde_saphyr::to_string(value).map_err(|source| RenderError::Yaml {
+        what: what.to_owned(),
+        source: Box::new(source),
+    })?;
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+impl SitePlan {
+    /// Returns the inventory's facts over those that the kind of site knows by itself.
+    pub fn facts_with(&self, inventory: &SiteFacts) -> SiteFacts {
+        inventory.over(&self.facts)
+    }
+
+    /// Returns the static manifests that a site with these facts gets.
+    pub fn manifests_for<'a>(
+        &'a self,
+        facts: &'a SiteFacts,
+    ) -> impl Iterator<Item = &'a StaticManifest> {
+        self.static_manifests.iter().filter(|manifest| {
+            manifest
+                .requires
+                .iter()
+                .all(|fact| facts.get(*fact).is_some())
+        })
+    }
+
+    /// Returns the keys of RKE2's config.yaml with facts filled in.
+    pub fn config_with(&self, facts: &SiteFacts) -> Result<Rke2Config, TemplateError> {
+        Ok(Rke2Config {
+            all: fill_map(&self.rke2_config.all, facts, "rke2")?,
+            server: fill_map(&self.rke2_config.server, facts, "rke2")?,
+            agent: fill_map(&self.rke2_config.agent, facts, "rke2")?,
+        })
+    }
+}
+
+impl ResolvedComponent {
+    /// Tells whether a kind of site has it.
+    pub fn on(&self, site: SiteKind) -> bool {
+        self.sites.contains(&site)
+    }
+
+    /// Returns the facts that it cannot do without and that are absent.
+    pub fn missing_facts(&self, site: SiteKind, facts: &SiteFacts) -> Vec<Fact> {
+        self.requires
+            .get(&site)
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|fact| facts.get(*fact).is_none())
+            .collect()
+    }
+
+    /// Returns its address on a site, if it has one.
+    pub fn url_with(&self, facts: &SiteFacts) -> Result<Option<String>, TemplateError> {
+        let Some(url) = &self.url else {
+            return Ok(None);
+        };
+        let filled = fill(
+            &Value::String(url.clone()),
+            facts,
+            &format!("url of {}", self.title),
+        )?;
+        Ok(filled.and_then(|value| value.as_str().map(str::to_owned)))
+    }
+}
+
+impl SecretSpec {
+    /// Adds the keys that are texts to those that were generated.
+    pub fn complete(&self, generated: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut keys = generated.clone();
+        for (name, key) in &self.keys {
+            let SecretKey::Text { text } = key else {
+                continue;
+            };
+            let mut text = text.clone();
+            for (other, value) in generated {
+                text = text.replace(&format!("${{key.{other}}}"), value);
+            }
+            keys.insert(name.clone(), text);
+        }
+        keys
+    }
+}

@@ -1,0 +1,447 @@
+//! From catalog and lock to a [`ResolvedEdition`].
+//!
+//! Invariant: what is resolved agrees with the lock in every image, chart and file, and the lock with the catalog's
+//! digest; anything else is a problem that names the entry, where it is referred to, and `airgap lock`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use crate::catalog::{Catalog, Sourced};
+use crate::selection::{Chosen, choose, lineage, on_site, waves};
+use crate::template::required_facts;
+use crate::wanted::{Wanted, disagreement};
+use crate::{
+    Component, Delivery, EDITION_SCHEMA, Fact, FileRef, ImageLock, Problem, ResolvedChart,
+    ResolvedComponent, ResolvedEdition, ResolvedImage, ResolvedRke2, Rke2Config, SiteKind,
+    SitePlan, StaticContent, StaticManifest,
+};
+
+/// The platform name that stands for every platform.
+pub const ALL_PLATFORMS: &str = "all";
+
+/// Resolves an edition with add-ons for one platform (`linux/amd64`), or for [`ALL_PLATFORMS`].
+///
+/// Every problem is found in one go: a lock made from other manifests, entries that are missing or unlocked.
+pub fn resolve(
+    catalog: &Catalog,
+    lock: &ImageLock,
+    edition: &str,
+    with: &[String],
+    platform: &str,
+) -> Result<ResolvedEdition, Vec<Problem>> {
+    let chosen = choose(catalog, edition, with)?;
+    let mut problems = Vec::new();
+    problems.extend(disagreement(catalog, lock));
+    let wanted = Wanted::of(&chosen, platform);
+    let images = resolve_images(&wanted, lock, platform, &mut problems);
+    let charts = resolve_charts(&wanted, lock, &mut problems);
+    let files = resolve_files(&wanted, lock, &mut problems);
+    let mut sites = BTreeMap::new();
+    for site in SiteKind::ALL {
+        match site_plan(catalog, &chosen, edition, site) {
+            Ok(plan) => {
+                sites.insert(site, plan);
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    let line = lineage(catalog, edition).map_err(|problem| vec![problem])?;
+    let Some(own) = line.last() else {
+        return Err(problems);
+    };
+    problems.extend(check_release(&chosen, edition));
+    let Some(rke2) = rke2(&chosen, &sites, files) else {
+        return Err(problems);
+    };
+    if !problems.is_empty() {
+        problems.sort();
+        problems.dedup();
+        return Err(problems);
+    }
+    Ok(ResolvedEdition {
+        schema: EDITION_SCHEMA,
+        edition: edition.to_owned(),
+        title: own.value.title.clone(),
+        version: lock.version.clone(),
+        release: lock.release,
+        locked_at: lock.locked_at.to_string(),
+        manifests_digest: catalog.manifests_digest().clone(),
+        platform: platform.to_owned(),
+        min_nodes: line
+            .iter()
+            .map(|edition| edition.value.min_nodes)
+            .max()
+            .unwrap_or(1),
+        rke2,
+        images,
+        charts,
+        components: chosen
+            .iter()
+            .map(|(name, component)| ((*name).to_owned(), resolve_component(catalog, component)))
+            .collect(),
+        sites,
+        mirror_hosts: catalog.mirror_hosts(),
+    })
+}
+
+fn resolve_images(
+    wanted: &Wanted,
+    lock: &ImageLock,
+    platform: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<ResolvedImage> {
+    let mut images = Vec::new();
+    for (name, want) in &wanted.images {
+        let Some(entry) = lock.image(name) else {
+            problems.push(
+                want.place
+                    .problem(format!("image {name} is not in images.lock"))
+                    .remedy("run `airgap lock`"),
+            );
+            continue;
+        };
+        let of_platform = entry
+            .platforms
+            .get(platform)
+            .map(|manifest| &manifest.digest);
+        let whole = platform == ALL_PLATFORMS || want.digest.is_some();
+        let digest = if whole {
+            entry.index.as_ref()
+        } else {
+            of_platform.or(entry.index.as_ref())
+        };
+        let Some(digest) = digest else {
+            problems.push(
+                Problem::new(
+                    "images.lock",
+                    format!("image {name} is not locked for {platform}"),
+                )
+                .remedy("run `airgap lock`"),
+            );
+            continue;
+        };
+        if let Some(pinned) = &want.digest
+            && pinned != digest
+        {
+            let message =
+                format!("the chart names image {name} by {pinned}, images.lock by {digest}");
+            problems.push(
+                want.place
+                    .problem(message)
+                    .remedy("run `airgap lock`, or correct the digest here"),
+            );
+        }
+        images.push(ResolvedImage {
+            name: name.clone(),
+            digest: digest.clone(),
+            index_digest: entry.index.clone(),
+            whole_index: want.digest.is_some(),
+            components: want.components.iter().cloned().collect(),
+        });
+    }
+    images
+}
+
+fn resolve_charts(
+    wanted: &Wanted,
+    lock: &ImageLock,
+    problems: &mut Vec<Problem>,
+) -> Vec<ResolvedChart> {
+    let mut charts = Vec::new();
+    for ((name, version), want) in &wanted.charts {
+        match lock.chart(name, version) {
+            None => problems.push(
+                want.place
+                    .problem(format!("chart {name} {version} is not in images.lock"))
+                    .remedy("run `airgap lock`"),
+            ),
+            Some(entry) if entry.url != want.url => {
+                let message = format!(
+                    "chart {name} {version} comes from {}, in images.lock from {}",
+                    want.url, entry.url
+                );
+                problems.push(want.place.problem(message).remedy("run `airgap lock`"));
+            }
+            Some(entry) => match &entry.sha256 {
+                Some(sha256) => charts.push(ResolvedChart {
+                    name: name.clone(),
+                    version: version.clone(),
+                    sha256: sha256.clone(),
+                    digest: None,
+                }),
+                None => problems.push(
+                    Problem::new(
+                        "images.lock",
+                        format!("chart {name} {version} is not locked"),
+                    )
+                    .remedy("run `airgap lock`"),
+                ),
+            },
+        }
+    }
+    charts
+}
+
+fn resolve_files(wanted: &Wanted, lock: &ImageLock, problems: &mut Vec<Problem>) -> Vec<FileRef> {
+    let mut files = Vec::new();
+    for (url, want) in &wanted.files {
+        match lock.file(url) {
+            None => problems.push(
+                want.place
+                    .problem(format!("file {url} is not in images.lock"))
+                    .remedy("run `airgap lock`"),
+            ),
+            Some(entry) => match &entry.sha256 {
+                Some(sha256) => files.push(FileRef {
+                    name: want.name.clone(),
+                    digest: sha256.clone(),
+                    size: entry.size,
+                    staged: want.staged,
+                }),
+                None => problems.push(
+                    Problem::new("images.lock", format!("file {url} is not locked"))
+                        .remedy("run `airgap lock`"),
+                ),
+            },
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files
+}
+
+fn rke2(
+    chosen: &Chosen<'_>,
+    sites: &BTreeMap<SiteKind, SitePlan>,
+    files: Vec<FileRef>,
+) -> Option<ResolvedRke2> {
+    let release = chosen.get("rke2")?.value.release.as_ref()?;
+    let server = &sites.values().next()?.rke2_config.server;
+    let word = |key: &str| match server.get(key) {
+        Some(Value::Array(items)) => items
+            .first()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    Some(ResolvedRke2 {
+        version: release.version.clone(),
+        cni: word("cni"),
+        ingress: word("ingress-controller"),
+        runtime_image: release.runtime_image.parse().ok()?,
+        files,
+    })
+}
+
+/// Checks that the choice holds RKE2, and that RKE2's runtime image is among its images.
+pub(crate) fn check_release(chosen: &Chosen<'_>, edition: &str) -> Vec<Problem> {
+    let Some(rke2) = chosen.get("rke2") else {
+        return vec![
+            Problem::new(format!("editions/{edition}.yaml"), "has no RKE2")
+                .remedy("list the component `rke2`"),
+        ];
+    };
+    let image = rke2
+        .value
+        .release
+        .as_ref()
+        .map(|release| &release.runtime_image);
+    if image.is_some_and(|image| rke2.value.images.contains(image)) {
+        Vec::new()
+    } else {
+        vec![rke2.problem(
+            &["release", "runtimeImage"],
+            "`release.runtimeImage` is not among `images`",
+        )]
+    }
+}
+
+fn resolve_component(catalog: &Catalog, component: &Sourced<Component>) -> ResolvedComponent {
+    let value = &component.value;
+    let sites: Vec<SiteKind> = SiteKind::ALL
+        .into_iter()
+        .filter(|site| value.on(*site))
+        .collect();
+    let requires = sites
+        .iter()
+        .map(|site| (*site, requires(catalog, value, *site)))
+        .filter(|(_, facts)| !facts.is_empty())
+        .collect();
+    ResolvedComponent {
+        title: value.title.clone(),
+        about: value.about.clone(),
+        version: value.version.clone(),
+        licence: value.licence.clone(),
+        notice: value.notice.clone(),
+        namespace: value.namespace.clone(),
+        namespace_labels: value.namespace_labels.clone(),
+        release_name: value.release_name().to_owned(),
+        delivery: value.delivery,
+        chart: value.chart.as_ref().map(crate::Chart::reference),
+        sites,
+        optional: value.optional,
+        requires,
+        needs: value.needs.clone(),
+        provides: value.provides.clone(),
+        gate: value.gate,
+        secrets: value.secrets.clone(),
+        values: value.values.clone(),
+        site_values: value.site_values.clone(),
+        ignore_differences: value.ignore_differences.clone(),
+        url: value.url.clone(),
+        admin: value.admin.clone(),
+        manual_steps: value.manual_steps.clone(),
+    }
+}
+
+/// Returns the facts that a component cannot do without on a kind of site, other than those the kind itself knows.
+fn requires(catalog: &Catalog, component: &Component, site: SiteKind) -> Vec<Fact> {
+    let mut facts: BTreeSet<Fact> = component.requires.iter().copied().collect();
+    let mut values = component.values.clone();
+    if let Some(over) = component.site_values.get(&site) {
+        crate::template::merge(&mut values, over);
+    }
+    facts.extend(required_facts(&Value::Object(values), "").0);
+    if let Some(file) = component
+        .manifest
+        .as_ref()
+        .and_then(|name| catalog.statics.get(name))
+    {
+        facts.extend(
+            file.value
+                .iter()
+                .flat_map(|object| required_facts(object, "").0),
+        );
+    }
+    let known = catalog.sites.get(&site).map(|site| &site.value.facts);
+    facts
+        .into_iter()
+        .filter(|fact| known.is_none_or(|known| known.get(*fact).is_none()))
+        .collect()
+}
+
+fn site_plan(
+    catalog: &Catalog,
+    chosen: &Chosen<'_>,
+    edition: &str,
+    site: SiteKind,
+) -> Result<SitePlan, Vec<Problem>> {
+    let chosen = on_site(chosen, site);
+    let waves = waves(&chosen, edition, site)?;
+    let rke2_config = rke2_config(catalog, &chosen, edition, site)?;
+    let static_manifests = chosen
+        .values()
+        .filter_map(|component| static_manifest(catalog, &component.value, site))
+        .collect();
+    let facts = catalog
+        .sites
+        .get(&site)
+        .map(|site| site.value.facts.clone())
+        .unwrap_or_default();
+    Ok(SitePlan {
+        waves,
+        rke2_config,
+        static_manifests,
+        facts,
+    })
+}
+
+fn static_manifest(
+    catalog: &Catalog,
+    component: &Component,
+    site: SiteKind,
+) -> Option<StaticManifest> {
+    let valued = !component.values.is_empty() || component.site_values.contains_key(&site);
+    let (name, content) = match component.delivery {
+        Delivery::Static => {
+            let name = component.manifest.clone()?;
+            let objects = catalog.statics.get(&name)?.value.clone();
+            (name, StaticContent::Objects { objects })
+        }
+        Delivery::Rke2 if valued => (
+            format!("{}-config", component.name),
+            StaticContent::HelmChartConfig,
+        ),
+        Delivery::Bootstrap => (component.name.clone(), StaticContent::BootstrapHelmChart),
+        _ => return None,
+    };
+    Some(StaticManifest {
+        name,
+        component: component.name.clone(),
+        requires: component.requires.clone(),
+        content,
+    })
+}
+
+/// Merges the keys of config.yaml that the kind of site and the components decide; two words for one key are a problem,
+/// lists grow.
+pub(crate) fn rke2_config(
+    catalog: &Catalog,
+    chosen: &Chosen<'_>,
+    edition: &str,
+    site: SiteKind,
+) -> Result<Rke2Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut config = catalog
+        .sites
+        .get(&site)
+        .map(|site| site.value.rke2.clone())
+        .unwrap_or_default();
+    for (name, component) in chosen {
+        let own = &component.value.rke2;
+        for (part, keys, into) in [
+            ("all", &own.all, &mut config.all),
+            ("server", &own.server, &mut config.server),
+            ("agent", &own.agent, &mut config.agent),
+        ]
+            as [(&str, &Map<String, Value>, &mut Map<String, Value>); 3]
+        {
+            for (key, value) in keys {
+                match (into.get_mut(key), value) {
+                    (None, _) => {
+                        into.insert(key.clone(), value.clone());
+                    }
+                    (Some(Value::Array(below)), Value::Array(above)) => below.extend(
+                        above
+                            .iter()
+                            .filter(|item| !below.contains(item))
+                            .cloned()
+                            .collect::<Vec<_>>(),
+                    ),
+                    (Some(below), _) if below == value => {}
+                    (Some(below), _) => {
+                        let message = format!(
+                            "`{name}` sets RKE2's `{key}` to {value}, but it is {below} already (edition {edition} on {site})"
+                        );
+                        problems.push(component.problem(&["rke2", part, key], message));
+                    }
+                }
+            }
+        }
+    }
+    for key in ["cni", "ingress-controller"] {
+        if !config.server.contains_key(key) {
+            problems.push(
+                Problem::new(
+                    format!("editions/{edition}.yaml"),
+                    format!("nothing sets RKE2's `{key}` on {site}"),
+                )
+                .remedy("list a component that does"),
+            );
+        }
+    }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Iterates over the names in `${key.NAME}` of a secret's text.
+pub(crate) fn key_references(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${key.")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}

@@ -1,0 +1,299 @@
+//! Which components an edition has, and in which waves they start on a kind of site.
+//!
+//! Invariant: in a plan without problems every need of a component is met by one that starts before it. The order follows
+//! from `needs` and `provides` alone; nobody numbers waves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, Sourced};
+use crate::{Component, Delivery, Problem, SiteKind, suggest};
+
+/// Capabilities that one component at most may provide on a site.
+const EXCLUSIVE: [&str; 2] = ["cni", "ingress"];
+
+/// A chosen component.
+pub(crate) type Chosen<'a> = BTreeMap<&'a str, &'a Sourced<Component>>;
+
+/// Returns the components of an edition with add-ons, on any kind of site.
+pub(crate) fn choose<'a>(
+    catalog: &'a Catalog,
+    edition: &str,
+    with: &[String],
+) -> Result<Chosen<'a>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut add_ons: BTreeSet<&str> = BTreeSet::new();
+    for edition in lineage(catalog, edition).map_err(|problem| vec![problem])? {
+        names.extend(edition.value.components.iter().map(String::as_str));
+        add_ons.extend(edition.value.add_ons.iter().map(String::as_str));
+    }
+    for name in with {
+        match add_ons.get(name.as_str()) {
+            Some(name) => {
+                names.insert(name);
+            }
+            None if names.contains(name.as_str()) => {}
+            None => problems.push(
+                Problem::new(
+                    format!("editions/{edition}.yaml"),
+                    format!("`{name}` is not an add-on of edition {edition}"),
+                )
+                .remedy(suggest(name, add_ons.iter().copied())),
+            ),
+        }
+    }
+    let mut chosen: Chosen<'a> = names
+        .iter()
+        .filter_map(|name| catalog.components.get_key_value(*name))
+        .map(|(name, component)| (name.as_str(), component))
+        .collect();
+    let replaced: BTreeSet<&str> = chosen
+        .values()
+        .flat_map(|component| component.value.replaces.iter().map(String::as_str))
+        .collect();
+    chosen.retain(|name, _| !replaced.contains(name));
+    if problems.is_empty() {
+        Ok(chosen)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Returns an edition after all those that it extends.
+pub(crate) fn lineage<'a>(
+    catalog: &'a Catalog,
+    edition: &str,
+) -> Result<Vec<&'a Sourced<crate::Edition>>, Problem> {
+    let mut line: Vec<&Sourced<crate::Edition>> = Vec::new();
+    let mut next = Some(edition.to_owned());
+    while let Some(name) = next {
+        let known = || catalog.editions.keys().map(String::as_str);
+        let Some(found) = catalog.editions.get(&name) else {
+            return Err(match line.last() {
+                None => Problem::new("editions", format!("there is no edition `{name}`"))
+                    .remedy(suggest(&name, known())),
+                Some(below) => below
+                    .problem(
+                        &["extends"],
+                        format!("extends `{name}`, which is not an edition"),
+                    )
+                    .remedy(suggest(&name, known())),
+            });
+        };
+        if line.iter().any(|seen| seen.value.name == found.value.name) {
+            let names: Vec<&str> = line
+                .iter()
+                .map(|edition| edition.value.name.as_str())
+                .collect();
+            return Err(found.problem(
+                &["extends"],
+                format!(
+                    "editions extend each other in a circle: {} -> {name}",
+                    names.join(" -> ")
+                ),
+            ));
+        }
+        line.push(found);
+        next = found.value.extends.clone();
+    }
+    line.reverse();
+    Ok(line)
+}
+
+/// Returns those of the chosen components that a kind of site has.
+pub(crate) fn on_site<'a>(chosen: &Chosen<'a>, site: SiteKind) -> Chosen<'a> {
+    chosen
+        .iter()
+        .filter(|(_, component)| component.value.on(site))
+        .map(|(name, component)| (*name, *component))
+        .collect()
+}
+
+/// Computes the waves of the components that Argo CD delivers, and finds every need that nothing meets.
+pub(crate) fn waves(
+    chosen: &Chosen<'_>,
+    edition: &str,
+    site: SiteKind,
+) -> Result<Vec<Vec<String>>, Vec<Problem>> {
+    let mut problems = clashes(chosen, edition, site);
+    let mut providers: BTreeMap<&str, Vec<&Sourced<Component>>> = BTreeMap::new();
+    for component in chosen.values() {
+        for capability in &component.value.provides {
+            providers.entry(capability).or_default().push(component);
+        }
+    }
+    let mut waiting: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, component) in chosen {
+        let late = component.value.delivery == Delivery::ArgoCd;
+        let mut before = BTreeSet::new();
+        for (index, need) in component.value.needs.iter().enumerate() {
+            let index = index.to_string();
+            let found = providers.get(need.as_str()).map_or(&[][..], Vec::as_slice);
+            if found.is_empty() {
+                let message = format!(
+                    "`{name}` needs `{need}`, which nothing provides in edition {edition} on {site}"
+                );
+                problems.push(
+                    component
+                        .problem(&["needs", &index], message)
+                        .remedy(suggest(need, providers.keys().copied())),
+                );
+            }
+            for provider in found {
+                match (provider.value.delivery == Delivery::ArgoCd, late) {
+                    (true, true) if provider.value.name == *name => {
+                        problems.push(component.problem(
+                            &["needs", &index],
+                            format!("`{name}` needs `{need}` from itself"),
+                        ));
+                    }
+                    (true, true) => {
+                        before.insert(provider.value.name.as_str());
+                    }
+                    (true, false) => {
+                        let message = format!(
+                            "`{name}` starts before Argo CD, but needs `{need}` from `{}`, which Argo CD delivers",
+                            provider.value.name
+                        );
+                        problems.push(component.problem(&["needs", &index], message));
+                    }
+                    (false, _) => {}
+                }
+            }
+        }
+        if late {
+            waiting.insert(name, before);
+        }
+    }
+    let waves = sort(waiting).unwrap_or_else(|circle| {
+        for name in &circle {
+            let message = format!(
+                "components need each other in a circle in edition {edition} on {site}: {}",
+                circle.join(", ")
+            );
+            problems.push(chosen[name].problem(&["needs"], message));
+        }
+        Vec::new()
+    });
+    if problems.is_empty() {
+        Ok(waves)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Sorts names so that each comes after those it waits for; the error is the names that wait for each other.
+fn sort<'a>(
+    mut waiting: BTreeMap<&'a str, BTreeSet<&'a str>>,
+) -> Result<Vec<Vec<String>>, Vec<&'a str>> {
+    let mut waves = Vec::new();
+    while !waiting.is_empty() {
+        let ready: Vec<&str> = waiting
+            .iter()
+            .filter(|(_, before)| before.is_empty())
+            .map(|(name, _)| *name)
+            .collect();
+        if ready.is_empty() {
+            return Err(circle(&waiting));
+        }
+        for name in &ready {
+            waiting.remove(name);
+        }
+        for before in waiting.values_mut() {
+            before.retain(|name| !ready.contains(name));
+        }
+        waves.push(ready.into_iter().map(str::to_owned).collect());
+    }
+    Ok(waves)
+}
+
+/// Follows waits until a name comes again; what lies between is the circle.
+fn circle<'a>(waiting: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
+    let mut path: Vec<&str> = Vec::new();
+    let mut next = waiting.keys().next().copied();
+    while let Some(name) = next {
+        if let Some(start) = path.iter().position(|seen| *seen == name) {
+            return path.split_off(start);
+        }
+        path.push(name);
+        next = waiting.get(name).and_then(|before| before.first().copied());
+    }
+    path
+}
+
+fn clashes(chosen: &Chosen<'_>, edition: &str, site: SiteKind) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut releases: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut exclusive: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, component) in chosen {
+        let value = &component.value;
+        if value.chart.is_some()
+            && let Some(other) = releases.insert((&value.namespace, value.release_name()), name)
+        {
+            let message = format!(
+                "`{other}` and `{name}` both claim release `{}` in namespace `{}` (edition {edition} on {site})",
+                value.release_name(),
+                value.namespace
+            );
+            problems.push(
+                component
+                    .problem(&["namespace"], message)
+                    .remedy("set another `releaseName`, or let one of them replace the other"),
+            );
+        }
+        for capability in value
+            .provides
+            .iter()
+            .filter(|capability| EXCLUSIVE.contains(&capability.as_str()))
+        {
+            if let Some(other) = exclusive.insert(capability, name) {
+                let message = format!(
+                    "`{other}` and `{name}` both provide `{capability}` in edition {edition} on {site}"
+                );
+                problems.push(component.problem(&["provides"], message).remedy(format!(
+                    "list one of them under the other's `replaces`: {other}"
+                )));
+            }
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_circle_is_named_without_those_that_only_wait_for_it() {
+        let waiting = BTreeMap::from([
+            ("a", BTreeSet::from(["b"])),
+            ("b", BTreeSet::from(["c"])),
+            ("c", BTreeSet::from(["b"])),
+            ("d", BTreeSet::new()),
+        ]);
+        assert_eq!(sort(waiting).unwrap_err(), ["b", "c"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_waited_for_comes_first(edges in prop::collection::vec((0_usize..12, 0_usize..12), 0..30)) {
+            const NAMES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+            let mut waiting: BTreeMap<&str, BTreeSet<&str>> = NAMES.iter().map(|name| (*name, BTreeSet::new())).collect();
+            for (from, to) in edges {
+                // only downhill, so that there is no circle
+                if from > to {
+                    waiting.entry(NAMES[from]).or_default().insert(NAMES[to]);
+                }
+            }
+            let waves = sort(waiting.clone()).unwrap();
+            let wave = |name: &str| waves.iter().position(|wave| wave.iter().any(|member| member == name)).unwrap();
+            for (name, before) in &waiting {
+                for earlier in before {
+                    prop_assert!(wave(earlier) < wave(name));
+                }
+            }
+        }
+    }
+}
