@@ -3,16 +3,27 @@
 //! A [`Connection`] belongs to one thread at a time, and a host has one. It never trusts a host key it was not told to trust, never puts a
 //! secret into a command line, and leaves no half-written file: [`Connection::put`] renames only what hashes right on the host.
 
+mod bastion;
 mod error;
+mod exchange;
+pub mod known_hosts;
+mod local;
+mod login;
+mod scan;
+mod ssh;
+mod transfer;
 mod trouble;
 
 use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 pub use error::ConnectionError;
+pub use local::LocalConnection;
+pub use scan::{ScannedKey, scan_keys};
+pub use ssh::SshConnection;
 pub use trouble::{HostKeyProblem, SudoFailure};
 
-use crate::{Command, Output};
+use crate::{Access, Command, Host, Output, Secrets};
 
 /// Runs commands on one host and moves files to and from it.
 pub trait Connection: Send {
@@ -43,6 +54,68 @@ pub trait Connection: Send {
             status: output.status,
             stderr: error::tail(&output.stderr),
         })
+    }
+}
+
+/// Connects to a host: logs in over SSH, or takes this machine. Secrets are resolved here, once.
+pub fn open(host: &Host, secrets: &Secrets<'_>) -> Result<Box<dyn Connection>, ConnectionError> {
+    let sudo = match &host.sudo {
+        None => None,
+        Some(sudo) => Some(login::secret(
+            &host.name,
+            secrets,
+            sudo.password.as_ref(),
+            || "the sudo password".to_owned(),
+        )?),
+    };
+    Ok(match &host.access {
+        Access::Local => Box::new(LocalConnection::new(&host.name, sudo)),
+        Access::Ssh(target) => {
+            let mut connection = SshConnection::new(
+                &host.name,
+                login::Login::prepare(&host.name, target, secrets)?,
+                sudo,
+            );
+            connection.connect()?;
+            Box::new(connection)
+        }
+    })
+}
+
+/// Puts the end of a conversation into words.
+fn broken(host: &str, user: &str, command: &Command, broken: exchange::Broken) -> ConnectionError {
+    let host = host.to_owned();
+    match broken {
+        exchange::Broken::Lost(source) => ConnectionError::Lost {
+            host,
+            during: command.to_string(),
+            source,
+        },
+        exchange::Broken::TimedOut => ConnectionError::TimedOut {
+            host,
+            command: command.to_string(),
+            limit: command.time_limit(),
+        },
+        exchange::Broken::Sudo(reason) => sudo_failure(&host, user, reason),
+        exchange::Broken::NotStarted { status, stderr } => ConnectionError::CommandFailed {
+            host,
+            command: command.to_string(),
+            status,
+            stderr,
+        },
+        exchange::Broken::Source(source) => ConnectionError::Content {
+            host,
+            path: Utf8PathBuf::new(),
+            source,
+        },
+    }
+}
+
+fn sudo_failure(host: &str, user: &str, reason: SudoFailure) -> ConnectionError {
+    ConnectionError::Sudo {
+        host: host.to_owned(),
+        user: user.to_owned(),
+        reason,
     }
 }
 

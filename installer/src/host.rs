@@ -4,9 +4,14 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use camino::Utf8PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::SecretRef;
 
@@ -108,6 +113,46 @@ pub struct HostKey {
     /// The key in SSH's wire format.
     #[serde(skip)]
     pub blob: Vec<u8>,
+}
+
+impl HostKey {
+    /// Parses `type base64`, with whatever comment follows.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split_ascii_whitespace();
+        Self::from_parts(fields.next()?, fields.next()?)
+    }
+
+    /// Puts a key together from its type and its base64; `None` if they do not agree.
+    pub fn from_parts(kind: &str, encoded: &str) -> Option<Self> {
+        let key = Self::from_blob(STANDARD.decode(encoded).ok()?)?;
+        (key.kind == kind).then_some(key)
+    }
+
+    /// Reads the type out of a key in wire format; `None` if there is none.
+    pub fn from_blob(blob: Vec<u8>) -> Option<Self> {
+        let (length, rest) = blob.split_first_chunk::<4>()?;
+        let kind = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        // a type alone is no key
+        if kind.len() == rest.len() || !kind.iter().all(u8::is_ascii_graphic) {
+            return None;
+        }
+        let kind = String::from_utf8(kind.to_vec()).ok()?;
+        Some(Self { kind, blob })
+    }
+
+    /// Returns the fingerprint as `ssh-keygen -l` shows it: `SHA256:` and unpadded base64.
+    pub fn fingerprint(&self) -> String {
+        format!(
+            "SHA256:{}",
+            STANDARD_NO_PAD.encode(Sha256::digest(&self.blob))
+        )
+    }
+}
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, STANDARD.encode(&self.blob))
+    }
 }
 
 /// Becoming root with sudo.
