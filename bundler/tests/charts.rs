@@ -1,0 +1,143 @@
+//! Publishers' charts, as they released them, become Helm OCI artifacts.
+
+use airgap_bundler::{
+    Error,
+    artifact::{HELM_CHART, HELM_CONFIG, HelmChart},
+    digest_of,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use oci_spec::image::ImageManifest;
+use serde_json::Value;
+
+/// Charts of the publishers, kept outside the project.
+fn publishers() -> Option<Vec<Utf8PathBuf>> {
+    let named = std::env::var("AIRGAP_TEST_CHARTS")
+        .ok()
+        .map(Utf8PathBuf::from);
+    let folder = named
+        .unwrap_or_else(|| Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/charts"));
+    let Ok(entries) = folder.read_dir_utf8() else {
+        assert!(
+            std::env::var("CI").is_err(),
+            "the publishers' charts are not in {folder}; set AIRGAP_TEST_CHARTS"
+        );
+        println!("SKIPPED: the publishers' charts are not in {folder}; set AIRGAP_TEST_CHARTS");
+        return None;
+    };
+    let mut charts: Vec<_> = entries.map(|entry| entry.unwrap().into_path()).collect();
+    charts.retain(|path| path.extension() == Some("tgz"));
+    charts.sort();
+    Some(charts)
+}
+
+#[test]
+fn every_publishers_chart_becomes_an_artifact() {
+    let Some(charts) = publishers() else { return };
+    assert!(charts.len() > 5, "{charts:?}");
+    for path in charts {
+        let archive = fs_err::read(&path).unwrap();
+        let chart = HelmChart::read(path.as_str(), &archive).unwrap();
+        assert_eq!(
+            path.file_stem().unwrap(),
+            format!("{}-{}", chart.name(), chart.version())
+        );
+        let artifact = chart.artifact();
+        let manifest: ImageManifest = serde_json::from_slice(&artifact.manifest).unwrap();
+        assert_eq!(manifest.config().media_type().to_string(), HELM_CONFIG);
+        assert_eq!(manifest.config().digest(), &digest_of(&artifact.blobs[0]));
+        assert_eq!(manifest.layers().len(), 1);
+        assert_eq!(manifest.layers()[0].media_type().to_string(), HELM_CHART);
+        assert_eq!(manifest.layers()[0].digest(), &digest_of(&archive));
+        let config: Value = serde_json::from_slice(&artifact.blobs[0]).unwrap();
+        for key in ["name", "version", "apiVersion"] {
+            assert!(config[key].is_string(), "{path}: {key} is {}", config[key]);
+        }
+        assert!(
+            config["appVersion"].is_string() || config["appVersion"].is_null(),
+            "{path}: helm wants a string"
+        );
+        assert_eq!(
+            artifact,
+            HelmChart::read("again", &archive).unwrap().artifact()
+        );
+    }
+}
+
+#[test]
+fn numbers_in_chart_yaml_stay_the_strings_helm_wants() {
+    let archive = tgz(&[(
+        "demo/Chart.yaml",
+        "apiVersion: v2\nname: demo\nversion: 1.10\nappVersion: 1.20\nkubeVersion: '>=1.30'\n",
+    )]);
+    let chart = HelmChart::read("demo", &archive).unwrap();
+    assert_eq!(chart.version(), "1.10");
+    let config: Value = serde_json::from_slice(&chart.artifact().blobs[0]).unwrap();
+    assert_eq!(config["appVersion"], "1.20");
+}
+
+#[test]
+fn a_plus_in_a_version_is_an_underscore_in_the_tag() {
+    let chart = HelmChart::read(
+        "demo",
+        &tgz(&[(
+            "demo/Chart.yaml",
+            "apiVersion: v2\nname: demo\nversion: 1.0.0+build.2\n",
+        )]),
+    )
+    .unwrap();
+    assert_eq!(
+        (chart.version(), chart.tag().as_str()),
+        ("1.0.0+build.2", "1.0.0_build.2")
+    );
+}
+
+#[test]
+fn the_charts_own_chart_yaml_is_read_and_not_a_subcharts() {
+    let sub = (
+        "demo/charts/sub/Chart.yaml",
+        "apiVersion: v2\nname: sub\nversion: 9.9.9\n",
+    );
+    let own = (
+        "demo/Chart.yaml",
+        "apiVersion: v2\nname: demo\nversion: 1.0.0\n",
+    );
+    assert_eq!(
+        HelmChart::read("demo", &tgz(&[sub, own])).unwrap().name(),
+        "demo"
+    );
+}
+
+#[test]
+fn what_is_not_a_chart_is_refused_by_name() {
+    for (archive, word) in [
+        (b"<html>404</html>".to_vec(), "not a chart archive"),
+        (tgz(&[("demo/values.yaml", "a: 1\n")]), "no Chart.yaml"),
+        (
+            tgz(&[("demo/Chart.yaml", "version: 1.0.0\n")]),
+            "lacks a name",
+        ),
+        (tgz(&[("demo/Chart.yaml", "name: [\n")]), "not valid"),
+    ] {
+        match HelmChart::read("https://charts.example/demo.tgz", &archive) {
+            Err(Error::Unusable { object, reason }) => {
+                assert_eq!(object, "https://charts.example/demo.tgz");
+                assert!(reason.contains(word), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn tgz(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+        Vec::new(),
+        flate2::Compression::fast(),
+    ));
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
