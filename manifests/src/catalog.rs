@@ -175,11 +175,13 @@ impl Catalog {
 
     /// Returns the digest over the catalog: the sha256 of what
     /// `LC_ALL=C sha256sum` prints for its files in the order of their paths.
+    #[must_use]
     pub fn manifests_digest(&self) -> &Digest {
         &self.digest
     }
 
     /// Returns the folder it was read from; nothing for the one built in.
+    #[must_use]
     pub fn origin(&self) -> Option<&Utf8Path> {
         self.origin.as_deref()
     }
@@ -190,6 +192,7 @@ impl Catalog {
     }
 
     /// Returns a component.
+    #[must_use]
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.get(name).map(|component| &component.value)
     }
@@ -205,6 +208,7 @@ impl Catalog {
     }
 
     /// Returns every upstream host that sites mirror, sorted.
+    #[must_use]
     pub fn mirror_hosts(&self) -> Vec<String> {
         let mut hosts = self.registries.value.mirror_hosts.clone();
         hosts.sort();

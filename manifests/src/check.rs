@@ -4,11 +4,13 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
+use serde_json::{Map, Value};
+
 use crate::catalog::{Catalog, Sourced};
 use crate::selection::{choose, lineage, on_site, waves};
 use crate::template::required_facts;
 use crate::{Component, Delivery, ImageReference, Problem, SecretKey, SiteKind, resolve, suggest};
-use serde_json::{Map, Value};
 
 /// Checks a catalog as a whole.
 pub(crate) fn check(catalog: &Catalog) -> Vec<Problem> {
@@ -133,12 +135,13 @@ fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &
     let value = &component.value;
     match (&value.chart, value.carries_chart()) {
         (None, true) => {
-            problems.push(component.problem(&["delivery"], "this delivery needs a `chart`"))
+            problems.push(component.problem(&["delivery"], "this delivery needs a `chart`"));
         }
         (Some(chart), true) => match chart.url.as_deref() {
             Some(url)
                 if url.starts_with("oci://")
-                    || (url.starts_with("https://") && url.ends_with(".tgz")) => {}
+                    || (url.starts_with("https://")
+                        && Utf8Path::new(url).extension() == Some("tgz")) => {}
             Some(url) => problems.push(
                 component
                     .problem(
@@ -173,10 +176,11 @@ fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &
             }
         }
         (None, Delivery::Static) => {
-            problems.push(component.problem(&["delivery"], "static delivery needs a `manifest`"))
+            problems.push(component.problem(&["delivery"], "static delivery needs a `manifest`"));
         }
         (Some(_), _) => {
-            problems.push(component.problem(&["manifest"], "only static delivery has a `manifest`"))
+            problems
+                .push(component.problem(&["manifest"], "only static delivery has a `manifest`"));
         }
         (None, _) => {}
     }

@@ -96,6 +96,7 @@ pub struct Component {
 
 impl Component {
     /// Tells whether a kind of site has it.
+    #[must_use]
     pub fn on(&self, site: SiteKind) -> bool {
         self.sites
             .as_ref()
@@ -103,11 +104,13 @@ impl Component {
     }
 
     /// Returns the Helm release's name.
+    #[must_use]
     pub fn release_name(&self) -> &str {
         self.release_name.as_deref().unwrap_or(&self.name)
     }
 
     /// Tells whether its chart is fetched and carried, instead of coming out of RKE2's runtime image.
+    #[must_use]
     pub fn carries_chart(&self) -> bool {
         matches!(
             self.delivery,
@@ -147,6 +150,7 @@ pub struct Chart {
 
 impl Chart {
     /// Returns name and version.
+    #[must_use]
     pub fn reference(&self) -> ChartRef {
         ChartRef {
             name: self.name.clone(),

@@ -40,26 +40,31 @@ pub struct ImageReference {
 
 impl ImageName {
     /// Returns the registry's host, with its port where it has one: `docker.io`.
+    #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
     /// Returns the repository below the registry: `library/redis`.
+    #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
     /// Returns the tag.
+    #[must_use]
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
     /// Returns registry and repository without the tag: `docker.io/library/redis`.
+    #[must_use]
     pub fn full_repository(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
     /// Returns the name as `oci-spec` knows it.
+    #[must_use]
     pub fn reference(&self) -> Reference {
         Reference::with_tag(
             self.registry.clone(),

@@ -126,6 +126,7 @@ pub struct LockedFile {
 
 impl LockedImage {
     /// Returns an entry without digests.
+    #[must_use]
     pub fn unlocked(name: ImageName) -> Self {
         Self {
             name,
@@ -137,6 +138,7 @@ impl LockedImage {
     }
 
     /// Tells whether a bundle for `platform` (`all` for every one) can be made from it.
+    #[must_use]
     pub fn is_locked(&self, platform: &str) -> bool {
         self.index.is_some() || self.platforms.contains_key(platform)
     }
@@ -167,16 +169,19 @@ impl ImageLock {
     }
 
     /// Returns the lock as text.
+    #[must_use]
     pub fn to_yaml(&self) -> String {
         text::write(self)
     }
 
     /// Returns the entry of an image.
+    #[must_use]
     pub fn image(&self, name: &ImageName) -> Option<&LockedImage> {
         self.images.iter().find(|entry| entry.name == *name)
     }
 
     /// Returns the entry of a chart.
+    #[must_use]
     pub fn chart(&self, name: &str, version: &str) -> Option<&LockedChart> {
         self.charts
             .iter()
@@ -184,6 +189,7 @@ impl ImageLock {
     }
 
     /// Returns the entry of a file.
+    #[must_use]
     pub fn file(&self, url: &str) -> Option<&LockedFile> {
         self.files.iter().find(|entry| entry.url == url)
     }
@@ -220,6 +226,7 @@ impl ImageLock {
     }
 
     /// Lists what differs between two locks, for people.
+    #[must_use]
     pub fn diff(old: &Self, new: &Self) -> Vec<LockChange> {
         diff::diff(old, new)
     }

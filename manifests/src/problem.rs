@@ -83,15 +83,14 @@ pub fn did_you_mean<'a>(
 
 /// Returns the remedy line for an unknown word: the likely meaning, else everything that is known.
 pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    match did_you_mean(word, candidates.clone()) {
-        Some(candidate) => format!("did you mean `{candidate}`?"),
-        None => {
-            let known: Vec<&str> = candidates.into_iter().collect();
-            if known.is_empty() {
-                "nothing is allowed here".to_owned()
-            } else {
-                format!("known here: {}", known.join(", "))
-            }
+    if let Some(candidate) = did_you_mean(word, candidates.clone()) {
+        format!("did you mean `{candidate}`?")
+    } else {
+        let known: Vec<&str> = candidates.into_iter().collect();
+        if known.is_empty() {
+            "nothing is allowed here".to_owned()
+        } else {
+            format!("known here: {}", known.join(", "))
         }
     }
 }

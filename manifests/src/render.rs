@@ -125,11 +125,11 @@ pub fn render_static(
             let chart = chart.ok_or_else(|| RenderError::NoChart {
                 manifest: manifest.name.clone(),
             })?;
-            let size = chart.len() as u64;
-            if size > MAX_INLINE_CHART_BYTES {
+            let bytes = chart.len() as u64;
+            if bytes > MAX_INLINE_CHART_BYTES {
                 return Err(RenderError::ChartTooLarge {
                     manifest: manifest.name.clone(),
-                    size,
+                    size: bytes,
                 });
             }
             vec![json!({
@@ -160,9 +160,13 @@ pub fn to_yaml(value: &Value) -> Result<String, RenderError> {
 }
 
 fn yaml(value: &Value, what: &str) -> Result<String, RenderError> {
-    let mut text = serde_saphyr::to_string(value).map_err(|source| RenderError::Yaml {
-        what: what.to_owned(),
-        source: Box::new(source),
+    // a long text stays on its line, as a person would look for it
+    let options = serde_saphyr::ser_options! { min_fold_chars: usize::MAX };
+    let mut text = serde_saphyr::to_string_with_options(value, options).map_err(|source| {
+        RenderError::Yaml {
+            what: what.to_owned(),
+            source: Box::new(source),
+        }
     })?;
     if !text.ends_with('\n') {
         text.push('\n');
@@ -172,6 +176,7 @@ fn yaml(value: &Value, what: &str) -> Result<String, RenderError> {
 
 impl SitePlan {
     /// Returns the inventory's facts over those that the kind of site knows by itself.
+    #[must_use]
     pub fn facts_with(&self, inventory: &SiteFacts) -> SiteFacts {
         inventory.over(&self.facts)
     }
@@ -201,11 +206,13 @@ impl SitePlan {
 
 impl ResolvedComponent {
     /// Tells whether a kind of site has it.
+    #[must_use]
     pub fn on(&self, site: SiteKind) -> bool {
         self.sites.contains(&site)
     }
 
     /// Returns the facts that it cannot do without and that are absent.
+    #[must_use]
     pub fn missing_facts(&self, site: SiteKind, facts: &SiteFacts) -> Vec<Fact> {
         self.requires
             .get(&site)
@@ -232,6 +239,7 @@ impl ResolvedComponent {
 
 impl SecretSpec {
     /// Adds the keys that are texts to those that were generated.
+    #[must_use]
     pub fn complete(&self, generated: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut keys = generated.clone();
         for (name, key) in &self.keys {

@@ -358,6 +358,7 @@ pub enum StaticContent {
 
 impl ResolvedEdition {
     /// Returns the document as it is written into a bundle: sorted, indented, with a line feed at its end.
+    #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let value = serde_json::to_value(self).unwrap_or(Value::Null);
         let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
@@ -396,6 +397,7 @@ impl ResolvedEdition {
     }
 
     /// Returns the plan of a kind of site.
+    #[must_use]
     pub fn site(&self, kind: SiteKind) -> Option<&SitePlan> {
         self.sites.get(&kind)
     }

@@ -17,7 +17,7 @@ pub(crate) type Chosen<'a> = BTreeMap<&'a str, &'a Sourced<Component>>;
 /// Returns the components of an edition with add-ons, on any kind of site.
 pub(crate) fn choose<'a>(
     catalog: &'a Catalog,
-    edition: &str,
+    edition: &'a str,
     with: &[String],
 ) -> Result<Chosen<'a>, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -62,22 +62,22 @@ pub(crate) fn choose<'a>(
 /// Returns an edition after all those that it extends.
 pub(crate) fn lineage<'a>(
     catalog: &'a Catalog,
-    edition: &str,
+    edition: &'a str,
 ) -> Result<Vec<&'a Sourced<crate::Edition>>, Problem> {
     let mut line: Vec<&Sourced<crate::Edition>> = Vec::new();
-    let mut next = Some(edition.to_owned());
+    let mut next = Some(edition);
     while let Some(name) = next {
         let known = || catalog.editions.keys().map(String::as_str);
-        let Some(found) = catalog.editions.get(&name) else {
+        let Some(found) = catalog.editions.get(name) else {
             return Err(match line.last() {
                 None => Problem::new("editions", format!("there is no edition `{name}`"))
-                    .remedy(suggest(&name, known())),
+                    .remedy(suggest(name, known())),
                 Some(below) => below
                     .problem(
                         &["extends"],
                         format!("extends `{name}`, which is not an edition"),
                     )
-                    .remedy(suggest(&name, known())),
+                    .remedy(suggest(name, known())),
             });
         };
         if line.iter().any(|seen| seen.value.name == found.value.name) {
@@ -94,7 +94,7 @@ pub(crate) fn lineage<'a>(
             ));
         }
         line.push(found);
-        next = found.value.extends.clone();
+        next = found.value.extends.as_deref();
     }
     line.reverse();
     Ok(line)

@@ -25,6 +25,7 @@ impl SiteKind {
     pub const ALL: [Self; 2] = [Self::Onprem, Self::Aws];
 
     /// Returns the word used in files: `onprem` or `aws`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Onprem => "onprem",
@@ -151,6 +152,7 @@ pub struct SiteFacts(BTreeMap<Fact, Value>);
 
 impl SiteFacts {
     /// Returns no facts.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -168,6 +170,7 @@ impl SiteFacts {
     }
 
     /// Returns a fact, unless it is absent or empty.
+    #[must_use]
     pub fn get(&self, fact: Fact) -> Option<&Value> {
         self.0.get(&fact).filter(|value| match value {
             Value::Null => false,

@@ -5,6 +5,7 @@
 //! and reading goes on. `yes` and `no` are texts, as YAML 1.2 has it, and a key written twice is an error.
 
 mod node;
+mod reader;
 
 pub use node::{Kind, Node};
 
@@ -12,7 +13,7 @@ use camino::Utf8Path;
 use serde::de::DeserializeOwned;
 
 use crate::{Problem, suggest};
-use node::{Fault, Reader};
+use reader::{Fault, Reader};
 
 /// How often an unknown key is taken out before reading gives up.
 const MAX_UNKNOWN_KEYS: usize = 64;

@@ -138,6 +138,7 @@ impl Wanted {
 
 impl Catalog {
     /// Returns everything that any edition can want, on any kind of site and platform.
+    #[must_use]
     pub fn wanted(&self) -> Wanted {
         let chosen = self
             .components
@@ -151,6 +152,7 @@ impl Catalog {
     ///
     /// `version`, `release` and `lockedAt` are those of `known`; entries that nothing refers to are left out. A chart's
     /// digest is kept only while its address is the same.
+    #[must_use]
     pub fn lock_skeleton(&self, known: &ImageLock) -> ImageLock {
         let wanted = self.wanted();
         let mut lock = ImageLock {
@@ -205,6 +207,7 @@ impl Catalog {
     /// Finds every disagreement between this catalog and a lock, whatever the edition: another digest of the manifests,
     /// references that the lock does not have, entries that nothing refers to. Unlocked entries are not among them;
     /// [`unlocked`] lists those.
+    #[must_use]
     pub fn check_lock(&self, lock: &ImageLock) -> Vec<Problem> {
         let wanted = self.wanted();
         let mut problems = disagreement(self, lock);
@@ -270,6 +273,7 @@ impl Catalog {
 }
 
 /// Lists the entries of a lock that have no digest for a platform.
+#[must_use]
 pub fn unlocked(lock: &ImageLock, platform: &str) -> Vec<Problem> {
     let problem = |what: String| {
         Problem::new("images.lock", format!("{what} is not locked")).remedy("run `airgap lock`")

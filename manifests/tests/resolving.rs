@@ -1,5 +1,7 @@
 //! Editions resolved, and what the installer writes from them.
 
+use std::fmt::Write as _;
+
 use airgap_manifests::{
     ALL_PLATFORMS, Catalog, Delivery, EditionError, Fact, RenderError, ResolvedEdition, SecretKey,
     SiteFacts, SiteKind, render_static, render_values, resolve,
@@ -90,7 +92,7 @@ fn everything_rendered_of_each_edition_and_site() {
             for manifest in plan.manifests_for(&facts) {
                 let rendered =
                     render_static(manifest, &resolved, site, &facts, None, Some(b"chart")).unwrap();
-                text.push_str(&format!("### static/{}.yaml\n{rendered}", manifest.name));
+                writeln!(text, "### static/{}.yaml\n{rendered}", manifest.name).unwrap();
             }
             for (name, component) in resolved
                 .components
@@ -100,10 +102,8 @@ fn everything_rendered_of_each_edition_and_site() {
                 if matches!(component.delivery, Delivery::ArgoCd | Delivery::HelmChart) {
                     assert_eq!(component.missing_facts(site, &facts), [], "{name}");
                     let values = render_values(component, site, &facts, None).unwrap();
-                    text.push_str(&format!(
-                        "### values of {name}\n{}",
-                        airgap_manifests::to_yaml(&Value::Object(values)).unwrap()
-                    ));
+                    let values = airgap_manifests::to_yaml(&Value::Object(values)).unwrap();
+                    writeln!(text, "### values of {name}\n{values}").unwrap();
                 }
             }
             assert!(!text.contains("${site."), "{text}");

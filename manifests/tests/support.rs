@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use airgap_manifests::{Catalog, ImageLock, LockedManifest};
 use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
 
 /// The shipped catalog's files by path.
 pub(crate) struct Files(BTreeMap<Utf8PathBuf, String>);
@@ -73,12 +74,7 @@ impl Files {
 pub(crate) fn full_lock(catalog: &Catalog) -> ImageLock {
     let mut lock = catalog.lock_skeleton(&Catalog::builtin_lock().unwrap());
     let digest = |name: &str| {
-        let hex: String = name
-            .bytes()
-            .cycle()
-            .take(32)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = hex::encode(Sha256::digest(name));
         format!("sha256:{hex}").parse().unwrap()
     };
     for image in &mut lock.images {
