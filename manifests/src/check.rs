@@ -137,32 +137,27 @@ fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &
         (None, true) => {
             problems.push(component.problem(&["delivery"], "this delivery needs a `chart`"));
         }
-        (Some(chart), true) => match chart.url.as_deref() {
-            Some(url)
-                if url.starts_with("oci://")
-                    || (url.starts_with("https://")
-                        && Utf8Path::new(url).extension() == Some("tgz")) => {}
-            Some(url) => problems.push(
-                component
-                    .problem(
-                        &["chart", "url"],
-                        format!("`{url}` is not a chart's address"),
-                    )
-                    .remedy("write `https://….tgz` or `oci://host/path/name`"),
-            ),
-            None => problems.push(component.problem(&["chart"], "the chart's `url` is missing")),
-        },
-        (Some(chart), false) if chart.url.is_some() => {
+        (Some(chart), true) => {
+            let file = Utf8Path::new(&chart.url).extension() == Some("tgz");
+            let known = match chart.url.split_once("://") {
+                Some(("https", _)) => file,
+                Some((scheme, _)) => scheme == "oci",
+                None => false,
+            };
+            if !known {
+                let message = format!("`{}` is not a chart's address", chart.url);
+                let remedy = "write `https://….tgz` or `oci://host/path/name`";
+                problems.push(component.problem(&["chart", "url"], message).remedy(remedy));
+            }
+        }
+        (Some(_), false) => {
             problems.push(
                 component
-                    .problem(
-                        &["chart", "url"],
-                        "a chart that RKE2 carries is not fetched",
-                    )
-                    .remedy("take `url` away"),
+                    .problem(&["chart"], "this delivery has no chart of its own")
+                    .remedy("take `chart` away"),
             );
         }
-        _ => {}
+        (None, false) => {}
     }
     match (&value.manifest, value.delivery) {
         (Some(name), Delivery::Static) => {
@@ -185,12 +180,8 @@ fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &
         (None, _) => {}
     }
     let valued = !value.values.is_empty() || !value.site_values.is_empty();
-    if valued && value.chart.is_none() {
-        problems.push(
-            component
-                .problem(&["values"], "has values, but no chart to give them to")
-                .remedy("name the `chart`"),
-        );
+    if valued && value.delivery == Delivery::Static {
+        problems.push(component.problem(&["values"], "static objects take no values"));
     }
     if value.release.is_some() != (value.name == "rke2") {
         problems.push(component.problem(
@@ -319,7 +310,63 @@ fn check_statics(catalog: &Catalog, problems: &mut Vec<Problem>) {
             for error in required_facts(object, &index).1 {
                 problems.push(file.problem(&[&index], error.to_string()));
             }
+            check_static_images(catalog, name, file, &index, object, problems);
         }
+    }
+}
+
+/// Checks that every image of a static object is among those of the component that it belongs to.
+fn check_static_images(
+    catalog: &Catalog,
+    name: &str,
+    file: &Sourced<Vec<Value>>,
+    index: &str,
+    object: &Value,
+    problems: &mut Vec<Problem>,
+) {
+    let mut found = Vec::new();
+    container_images(object, &mut vec![index.to_owned()], &mut found);
+    let owners = catalog
+        .components
+        .values()
+        .filter(|component| component.value.manifest.as_deref() == Some(name));
+    for owner in owners {
+        for (path, image) in &found {
+            if !owner.value.image_texts().any(|(_, _, text)| text == image) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                let message = format!(
+                    "image `{image}` is not among those of `{}`",
+                    owner.value.name
+                );
+                let remedy = format!("add it to `images` in {}", owner.file);
+                problems.push(file.problem(&path, message).remedy(remedy));
+            }
+        }
+    }
+}
+
+/// Finds the images of containers anywhere in an object, each with its path.
+fn container_images(value: &Value, path: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) {
+    let mut step = |name: String, value: &Value| {
+        path.push(name);
+        match (path.last().map(String::as_str), value) {
+            (Some("image"), Value::String(image)) => found.push((path.clone(), image.clone())),
+            _ => container_images(value, path, found),
+        }
+        path.pop();
+    };
+    match value {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                step(index.to_string(), item);
+            }
+        }
+        Value::Object(entries) => {
+            for (key, item) in entries {
+                step(key.clone(), item);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Component {
     pub optional: bool,
     /// How it reaches the cluster.
     pub delivery: Delivery,
-    /// The chart.
+    /// The chart; what RKE2 carries itself has none here.
     pub chart: Option<Chart>,
     /// The files of the RKE2 release; only the component `rke2` has it.
     pub release: Option<Release>,
@@ -109,7 +109,7 @@ impl Component {
         self.release_name.as_deref().unwrap_or(&self.name)
     }
 
-    /// Tells whether its chart is fetched and carried, instead of coming out of RKE2's runtime image.
+    /// Tells whether it is installed from a chart of the bundle, instead of out of RKE2's runtime image or from objects.
     #[must_use]
     pub fn carries_chart(&self) -> bool {
         matches!(
@@ -144,8 +144,8 @@ pub struct Chart {
     /// The chart's version, as its Chart.yaml writes it.
     pub version: String,
     /// The publisher's tgz (`https://…`), or its repository in a registry (`oci://host/path/name`, tagged by the
-    /// version). Absent for a chart that RKE2 carries.
-    pub url: Option<String>,
+    /// version).
+    pub url: String,
 }
 
 impl Chart {

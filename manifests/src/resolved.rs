@@ -177,11 +177,11 @@ pub struct ResolvedComponent {
     /// Labels of that namespace, such as its pod security level.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_labels: BTreeMap<String, String>,
-    /// The Helm release's name.
+    /// The Helm release's name; for [`Delivery::Rke2`] the name of RKE2's own chart, which a HelmChartConfig must bear.
     pub release_name: String,
     /// How it reaches the cluster.
     pub delivery: Delivery,
-    /// Its chart; absent for static objects. For [`Delivery::Rke2`] the chart that RKE2 carries, which is not in the bundle.
+    /// Its chart in the bundle; absent for static objects and for what RKE2 carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartRef>,
     /// The kinds of site that have it.

@@ -227,7 +227,7 @@ fn clashes(chosen: &Chosen<'_>, edition: &str, site: SiteKind) -> Vec<Problem> {
     let mut exclusive: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, component) in chosen {
         let value = &component.value;
-        if value.chart.is_some()
+        if value.delivery != Delivery::Static
             && let Some(other) = releases.insert((&value.namespace, value.release_name()), name)
         {
             let message = format!(

@@ -112,7 +112,7 @@ impl Wanted {
             want.digest = want.digest.take().or(digest);
         }
         if let (Some(chart), true) = (&value.chart, value.carries_chart()) {
-            let url = chart.url.clone().unwrap_or_default();
+            let url = chart.url.clone();
             self.charts
                 .entry((chart.name.clone(), chart.version.clone()))
                 .or_insert_with(|| WantedChart {

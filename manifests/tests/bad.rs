@@ -260,7 +260,15 @@ fn a_secret_that_is_weak_or_refers_to_nothing() {
 }
 
 #[test]
-fn a_delivery_without_what_it_needs() {
+fn a_delivery_without_what_it_needs_or_with_what_it_does_not() {
+    one(
+        &Files::shipped().replace(
+            "components/rke2-canal.yaml",
+            "delivery: rke2",
+            "delivery: rke2\nchart: {name: rke2-canal, version: 1.0.0, url: oci://quay.io/x}",
+        ),
+        "components/rke2-canal.yaml:8: this delivery has no chart of its own; take `chart` away",
+    );
     one(
         &Files::shipped().replace(
             "components/kube-vip.yaml",
@@ -326,5 +334,17 @@ fn a_folder_on_disk_is_read_like_the_builtin_one() {
         found[0].to_string().contains("cannot be read")
             && found[0].to_string().contains("`--manifests`"),
         "{found:?}"
+    );
+}
+
+#[test]
+fn an_image_of_a_static_object_that_its_component_does_not_list() {
+    one(
+        &Files::shipped().replace(
+            "static/kube-vip.yaml",
+            "image: ghcr.io/kube-vip/kube-vip:v1.2.1",
+            "image: ghcr.io/kube-vip/kube-vip:v1.2.2",
+        ),
+        "static/kube-vip.yaml:66: image `ghcr.io/kube-vip/kube-vip:v1.2.2` is not among those of `kube-vip`; add it to `images` in components/kube-vip.yaml",
     );
 }
