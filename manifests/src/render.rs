@@ -255,3 +255,73 @@ impl SecretSpec {
         keys
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn texts_that_yaml_1_1_takes_for_something_else_are_quoted() {
+        let words = [
+            "true",
+            "True",
+            "yes",
+            "No",
+            "on",
+            "OFF",
+            "y",
+            "N",
+            "null",
+            "~",
+            "",
+            "1",
+            "1.0",
+            "1e3",
+            "0x1F",
+            "0o7",
+            "017",
+            "1_000",
+            "12:30:45",
+            "2026-11-21",
+            ".inf",
+            ".nan",
+            "-",
+            "=",
+            "<<",
+            "!tag",
+            "&anchor",
+            "*alias",
+            "@at",
+            "%percent",
+            "a: b",
+            "a #b",
+            " leading",
+            "trailing ",
+            "{a}",
+            "[a]",
+            "tab\tbed",
+            "line\nfeed",
+            "line\nfeed\n",
+            "\u{7f}",
+            "\u{feff}bom",
+        ];
+        for word in words {
+            let text = to_yaml(&json!({ word: word })).unwrap();
+            let node = crate::strict::parse_node(&text, "x.yaml".into()).unwrap();
+            assert_eq!(node.to_value(), json!({ word: word }), "{text}");
+        }
+        insta::assert_snapshot!(to_yaml(&json!(words.to_vec())).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reads_back(key in "\\PC{1,12}", text in "[\\PC\n\t]{0,40}", number in any::<i64>()) {
+            let value = json!({ key: [text, { "n": number }] });
+            let written = to_yaml(&value).unwrap();
+            let node = crate::strict::parse_node(&written, "x.yaml".into());
+            prop_assert_eq!(node.map(|node| node.to_value()), Ok(value), "{}", written);
+        }
+    }
+}
