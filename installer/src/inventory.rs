@@ -3,13 +3,32 @@
 //! An [`Inventory`] exists only if every rule held: the parser reports all problems of a file at once, each with its line. It holds no
 //! secret, only references to them.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+mod owned;
+mod read;
+mod rules;
+mod shape;
 
+use std::{collections::BTreeMap, net::IpAddr};
+
+pub use airgap_manifests::Problem;
+use airgap_manifests::{SiteKind, strict};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{Host, Role, SecretRef};
+use shape::{Checker, INVENTORY};
+
+/// A commented hosts.yaml, to begin with.
+pub const EXAMPLE: &str = include_str!("inventory/example.yaml");
+
+/// Returns the JSON schema of hosts.yaml, for editors; it comes from the same table as the parser's checks.
+pub fn json_schema() -> Value {
+    let mut schema = INVENTORY.schema();
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("airgap inventory");
+    schema
+}
 
 /// A site's description, checked.
 #[derive(Clone, Debug, Serialize)]
@@ -20,7 +39,7 @@ pub struct Inventory {
     /// `metadata.name`: the cluster's name, an RFC 1123 label.
     pub name: String,
     /// The kind of site.
-    pub site: Site,
+    pub site: SiteKind,
     /// The DNS domain under which the platform's services appear.
     pub domain: Option<String>,
     /// The cluster's own settings.
@@ -48,18 +67,35 @@ pub struct Inventory {
 impl Inventory {
     /// Parses and checks hosts.yaml; `path` names the file in problems, and its folder is where relative paths begin.
     pub fn from_yaml(text: &str, path: &Utf8Path) -> Result<Self, Vec<Problem>> {
-        let _ = text;
-        Err(vec![Problem {
-            path: path.to_owned(),
-            line: None,
-            message: "parser has not landed yet".to_owned(),
-            help: None,
-        }])
+        let root = strict::parse_node(text, path)?;
+        let mut checker = Checker {
+            path,
+            problems: Vec::new(),
+        };
+        checker.check(&root, &INVENTORY, "", false);
+        read::check_defaults(&mut checker, &root);
+        let inventory = read::inventory(&mut checker, &root);
+        let mut problems = checker.problems;
+        problems.sort_by(|a, b| (a.line, &a.message).cmp(&(b.line, &b.message)));
+        // what is wrong in `defaults` is wrong once, however many hosts inherit it
+        problems.dedup();
+        match inventory {
+            Some(inventory) if problems.is_empty() => Ok(inventory),
+            // an inventory is absent only for a reason that the check has noted
+            _ => Err(problems),
+        }
     }
 
     /// Returns the folder relative paths begin at.
     pub fn folder(&self) -> &Utf8Path {
         self.path.parent().unwrap_or(Utf8Path::new(""))
+    }
+
+    /// Returns the registry's name and port: 443 where none is given.
+    pub fn registry_address(&self) -> (String, u16) {
+        let (name, port) =
+            rules::split_port(&self.registry.endpoint).unwrap_or((&self.registry.endpoint, None));
+        (name.to_owned(), port.unwrap_or(443))
     }
 
     /// Returns the servers, in the file's order.
@@ -81,39 +117,6 @@ impl Inventory {
             .or_else(vip)
             .or_else(|| self.servers().next()?.node_address())
     }
-}
-
-/// One reason an inventory is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// The file.
-    pub path: Utf8PathBuf,
-    /// The line, from 1.
-    pub line: Option<u64>,
-    /// What is wrong, and where.
-    pub message: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message)?,
-            None => write!(f, "{}: {}", self.path, self.message)?,
-        }
-        self.help.iter().try_for_each(|help| write!(f, " ({help})"))
-    }
-}
-
-/// What kind of place a site is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Site {
-    /// The customer's own machines.
-    Onprem,
-    /// Amazon Web Services.
-    Aws,
 }
 
 /// `cluster`: what concerns all nodes.
@@ -249,3 +252,6 @@ impl Default for Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
