@@ -7,7 +7,7 @@
 mod diff;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -149,7 +149,7 @@ impl ImageLock {
     pub fn parse(text: &str, path: &Utf8Path) -> Result<Self, Vec<Problem>> {
         let node = strict::parse_node(text, path)?;
         let lock: Self = strict::from_node(node.clone(), path)?;
-        let problems = lock.misplaced(&node, path);
+        let problems = lock.faults(&node, path);
         if problems.is_empty() {
             Ok(lock)
         } else {
@@ -215,10 +215,12 @@ impl ImageLock {
     /// gets the next release and the time `now`, in whole seconds.
     #[must_use]
     pub fn followed_by(&self, mut new: Self, now: Timestamp) -> Self {
+        let mut old = self.clone();
+        old.sort();
         new.sort();
         new.release = self.release;
         new.locked_at = self.locked_at;
-        if new != *self {
+        if new != old {
             new.release = self.release + 1;
             new.locked_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
         }
@@ -231,8 +233,8 @@ impl ImageLock {
         diff::diff(old, new)
     }
 
-    /// Finds entries that are out of order or written twice; either would make two texts of one content.
-    fn misplaced(&self, node: &Node, path: &Utf8Path) -> Vec<Problem> {
+    /// Finds entries that are written twice, and a header that cannot be.
+    fn faults(&self, node: &Node, path: &Utf8Path) -> Vec<Problem> {
         let images = self
             .images
             .iter()
@@ -248,11 +250,13 @@ impl ImageLock {
         for (list, keys) in
             [("images", images), ("charts", charts), ("files", files)] as [(&str, Vec<String>); 3]
         {
-            for (index, pair) in keys.windows(2).enumerate() {
-                if pair[0] == pair[1] {
-                    let line = node.line_of([list, &(index + 1).to_string()]);
+            let mut seen = BTreeSet::new();
+            for (index, key) in keys.iter().enumerate() {
+                if !seen.insert(key) {
+                    let line = node.line_of([list, &index.to_string()]);
+                    let message = format!("`{key}` is listed twice in `{list}`");
                     problems.push(
-                        Problem::new(path, format!("`{}` is listed twice in `{list}`", pair[1]))
+                        Problem::new(path, message)
                             .at(line)
                             .remedy("run `airgap lock`"),
                     );
@@ -342,6 +346,9 @@ mod tests {
         let mut same = old.clone();
         same.release = 99;
         same.images.reverse();
+        let mut unsorted = old.clone();
+        unsorted.images.reverse();
+        assert_eq!(unsorted.followed_by(old.clone(), now), old);
         assert_eq!(old.followed_by(same, now), old);
         let mut other = old.clone();
         other.version = "1.11".to_owned();
@@ -368,7 +375,7 @@ mod tests {
                 .is_some()
         );
         let mut twice = lock();
-        twice.images.push(twice.images[1].clone());
+        twice.images.insert(0, twice.images[1].clone());
         let problems = ImageLock::parse(&twice.to_yaml(), "images.lock".into()).unwrap_err();
         assert!(problems[0].message.contains("listed twice"), "{problems:?}");
     }

@@ -331,10 +331,11 @@ fn site_plan(
     let chosen = on_site(chosen, site);
     let waves = waves(&chosen, edition, site)?;
     let rke2_config = rke2_config(catalog, &chosen, edition, site)?;
-    let static_manifests = chosen
+    let mut static_manifests: Vec<StaticManifest> = chosen
         .values()
-        .filter_map(|component| static_manifest(catalog, &component.value, site))
+        .filter_map(|component| static_manifest(catalog, &component.value))
         .collect();
+    static_manifests.sort_by(|a, b| a.name.cmp(&b.name));
     let facts = catalog
         .sites
         .get(&site)
@@ -348,19 +349,15 @@ fn site_plan(
     })
 }
 
-fn static_manifest(
-    catalog: &Catalog,
-    component: &Component,
-    site: SiteKind,
-) -> Option<StaticManifest> {
-    let valued = !component.values.is_empty() || component.site_values.contains_key(&site);
+fn static_manifest(catalog: &Catalog, component: &Component) -> Option<StaticManifest> {
     let (name, content) = match component.delivery {
         Delivery::Static => {
             let name = component.manifest.clone()?;
             let objects = catalog.statics.get(&name)?.value.clone();
             (name, StaticContent::Objects { objects })
         }
-        Delivery::Rke2 if valued => (
+        // also where it has no values of its own: the inventory may have some
+        Delivery::Rke2 if component.release.is_none() => (
             format!("{}-config", component.name),
             StaticContent::HelmChartConfig,
         ),
