@@ -246,6 +246,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Notes how many attempts led to this error, where it says so.
+    pub(crate) fn after(mut self, made: u32) -> Self {
+        if let Self::RateLimited { attempts, .. } | Self::ConnectionLost { attempts, .. } =
+            &mut self
+        {
+            *attempts = made;
+        }
+        self
+    }
+}
+
 fn account(user: Option<&String>) -> String {
     user.map_or_else(
         || " without an account".to_owned(),

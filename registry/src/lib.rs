@@ -13,9 +13,11 @@
 
 mod credentials;
 mod error;
+mod http;
 mod manifest;
 mod name;
 mod puller;
+mod resolve;
 mod retry;
 mod site;
 mod tls;

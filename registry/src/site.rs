@@ -1,18 +1,37 @@
 //! The registry of the site: one project, looked at before anything is written.
+//!
+//! Works with Harbor and with a plain registry. Every request carries the login as HTTP Basic, which Harbor
+//! takes everywhere: no token can end in the middle of a blob, and no cookie brings CSRF checks with it.
+//! Invariants: only the configured host is spoken to, redirects and foreign upload addresses included; a
+//! blob whose source fails is never committed; what a name holds is looked at before it is written.
+//! Left out: deleting, and everything of Harbor's API that pushing does not need.
 
-use std::{io, net::IpAddr, pin::Pin};
+mod connection;
+mod harbor;
+mod manifests;
+mod upload;
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use oci_spec::image::{Descriptor, Digest, MediaType};
+use oci_spec::image::Digest;
 use secrecy::SecretString;
 
 use crate::{
     error::Result,
-    manifest::RawManifest,
-    name::{ManifestReference, ProjectName, RepositoryName, Tag},
+    name::{ProjectName, RepositoryName},
     retry::RetryPolicy,
 };
+use connection::Connection;
 
 /// A blob's bytes on their way into the registry. An error ends the upload for good.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -49,11 +68,11 @@ pub enum Flavour {
 /// Whether the project is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProjectState {
-    /// It is there.
+    /// It is there, or the registry has no projects.
     Exists,
     /// It was not, and has been made.
     Created,
-    /// It is not there, or hidden.
+    /// It is not there.
     Missing,
 }
 
@@ -64,6 +83,14 @@ pub struct Quota {
     pub limit: Option<u64>,
     /// Bytes in use.
     pub used: u64,
+}
+
+impl Quota {
+    /// Returns how many bytes may be added; `None` is without limit.
+    #[must_use]
+    pub fn free(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(self.used))
+    }
 }
 
 /// What this account can do in the project.
@@ -77,7 +104,7 @@ pub struct Access {
     pub push: bool,
     /// Whether the registry is read-only.
     pub read_only: bool,
-    /// The quota; `None` where there is none to be read by this account.
+    /// The quota; `None` where there is none or this account may not read it.
     pub quota: Option<Quota>,
 }
 
@@ -88,12 +115,21 @@ pub struct Stats {
     pub heads: u64,
     /// GET requests.
     pub reads: u64,
-    /// Requests that change what the registry holds.
+    /// Requests that change what the registry holds, and those that cancel an upload.
     pub writes: u64,
     /// Requests of the rights probe, which leave nothing behind.
     pub probes: u64,
     /// Bytes sent in blobs and manifests.
     pub bytes_sent: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    heads: AtomicU64,
+    reads: AtomicU64,
+    writes: AtomicU64,
+    probes: AtomicU64,
+    bytes_sent: Arc<AtomicU64>,
 }
 
 /// What became of a tag.
@@ -114,137 +150,85 @@ pub enum TagOutcome {
 ///
 /// Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct SiteRegistry {}
+pub struct SiteRegistry {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    project: ProjectName,
+    flavour: Flavour,
+    retry: RetryPolicy,
+}
 
 impl SiteRegistry {
     /// Connects: proves that the name resolves, the certificate is trusted and the login is right.
     pub async fn connect(config: SiteConfig) -> Result<Self> {
-        let _ = config;
-        todo!()
+        let connection = Connection::new(&config)?;
+        connection.prove_login().await?;
+        let flavour = harbor::flavour(&connection).await?;
+        let SiteConfig { project, retry, .. } = config;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                connection,
+                project,
+                flavour,
+                retry,
+            }),
+        })
     }
 
     /// Returns what kind of registry answers.
     #[must_use]
     pub fn flavour(&self) -> &Flavour {
-        todo!()
+        &self.shared.flavour
     }
 
-    /// Looks at the project, the rights, the quota. Opens and cancels an upload; leaves nothing behind.
-    pub async fn probe(&self) -> Result<Access> {
-        todo!()
+    /// Returns the registry's host, with its port where that is not the usual one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.shared.connection.host()
     }
 
-    /// Makes the project where it is missing (private, without policies); fails if the account may not.
-    pub async fn ensure_project(&self) -> Result<ProjectState> {
-        todo!()
-    }
-
-    /// Proves that this account may read from the project.
-    pub async fn probe_pull(&self) -> Result<()> {
-        todo!()
-    }
-
-    /// Returns the project's quota; `None` where there is none or this account may not read it.
-    pub async fn quota(&self) -> Result<Option<Quota>> {
-        todo!()
-    }
-
-    /// Returns whether the repository holds the blob (one HEAD).
-    pub async fn blob_exists(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
-        let _ = (repository, digest);
-        todo!()
-    }
-
-    /// Links a blob of another repository of this project; `false` when the registry would not.
-    pub async fn mount(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        from: &RepositoryName,
-    ) -> Result<bool> {
-        let _ = (repository, digest, from);
-        todo!()
-    }
-
-    /// Sends a blob of `size` bytes: one POST, one PUT. `open` is called again for each attempt.
-    pub async fn upload(
-        &self,
-        repository: &RepositoryName,
-        digest: &Digest,
-        size: u64,
-        open: impl Fn() -> ByteStream + Send + Sync,
-    ) -> Result<()> {
-        let _ = (repository, digest, size, open);
-        todo!()
-    }
-
-    /// Returns the digest that a tag or digest leads to (one HEAD); `None` when it is not there.
-    pub async fn head_manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &ManifestReference,
-    ) -> Result<Option<Digest>> {
-        let _ = (repository, reference);
-        todo!()
-    }
-
-    /// Fetches a manifest; its digest is computed from what came.
-    pub async fn get_manifest(
-        &self,
-        repository: &RepositoryName,
-        reference: &ManifestReference,
-    ) -> Result<Option<RawManifest>> {
-        let _ = (repository, reference);
-        todo!()
-    }
-
-    /// Puts a manifest under its digest. Its blobs and children must be there.
-    pub async fn put_manifest(
-        &self,
-        repository: &RepositoryName,
-        media_type: &MediaType,
-        bytes: &Bytes,
-    ) -> Result<Digest> {
-        let _ = (repository, media_type, bytes);
-        todo!()
-    }
-
-    /// Points a tag at a manifest: looks first, writes only if it differs, then reads back.
-    pub async fn tag(
-        &self,
-        repository: &RepositoryName,
-        tag: &Tag,
-        media_type: &MediaType,
-        bytes: &Bytes,
-    ) -> Result<TagOutcome> {
-        let _ = (repository, tag, media_type, bytes);
-        todo!()
-    }
-
-    /// Puts a manifest that has a `subject`, and lists it under the fallback tag where there is no referrers API.
-    pub async fn put_referrer(
-        &self,
-        repository: &RepositoryName,
-        media_type: &MediaType,
-        bytes: &Bytes,
-    ) -> Result<Digest> {
-        let _ = (repository, media_type, bytes);
-        todo!()
-    }
-
-    /// Lists what refers to `subject`.
-    pub async fn referrers(
-        &self,
-        repository: &RepositoryName,
-        subject: &Digest,
-    ) -> Result<Vec<Descriptor>> {
-        let _ = (repository, subject);
-        todo!()
+    /// Returns the project.
+    #[must_use]
+    pub fn project(&self) -> &ProjectName {
+        &self.shared.project
     }
 
     /// Returns how many requests were made so far, by this and all its clones.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        let counters = &self.shared.connection.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            heads: read(&counters.heads),
+            reads: read(&counters.reads),
+            writes: read(&counters.writes),
+            probes: read(&counters.probes),
+            bytes_sent: read(&counters.bytes_sent),
+        }
+    }
+
+    /// Returns `/v2/<project>/<repository>/<rest>`.
+    fn path(&self, repository: &RepositoryName, rest: &str) -> String {
+        format!("/v2/{}/{repository}/{rest}", self.shared.project)
+    }
+
+    /// Names an object for messages: `blob sha256:… of airgap/quay.io/argoproj/argocd`.
+    fn object(
+        &self,
+        kind: &str,
+        repository: &RepositoryName,
+        separator: &str,
+        name: &str,
+    ) -> String {
+        let project = &self.shared.project;
+        if kind == "blob" {
+            format!("blob {name} of {project}/{repository}")
+        } else {
+            format!("{kind} {project}/{repository}{separator}{name}")
+        }
     }
 }
