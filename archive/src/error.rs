@@ -14,7 +14,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error while writing or reading a bundle.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A file could not be read or written; the source names the path and the operation.
     #[error("failed to {operation} {path}")]

@@ -5,7 +5,6 @@ use oci_spec::image::Digest;
 
 /// Progress of writing or verifying a bundle, reported from any thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// The work begins; `total` bytes of content will be handled.
     Started {

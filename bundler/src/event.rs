@@ -5,7 +5,6 @@ use oci_spec::image::Digest;
 /// A stage of [`crate::lock()`] or [`crate::bundle()`], in the order in which they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-#[non_exhaustive]
 pub enum Stage {
     /// Upstream is asked what tags, charts and files are now.
     Resolve,
@@ -19,7 +18,6 @@ pub enum Stage {
 
 /// Progress, reported from any thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Event {
     /// A stage begins.
     Stage {

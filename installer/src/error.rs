@@ -2,7 +2,6 @@
 
 /// The error of this crate's operations.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A host could not be reached, refused us, or failed a command.
     #[error(transparent)]

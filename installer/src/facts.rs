@@ -193,7 +193,6 @@ pub enum RegistryAnswer {
 
 /// Why a host's answer could not be read.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum FactsError {
     /// A line that the parser does not know, or a value of the wrong form.
     #[error("failed to read facts of host {host}: line {line} ({text}): {reason}")]

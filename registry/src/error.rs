@@ -17,7 +17,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `object` always names what the operation was about, as a phrase: `manifest quay.io/argoproj/argocd:v3.4.4`.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A configuration file that does not say what it must.
     #[error("{path}{}: {message}", line.map(|line| format!(":{line}")).unwrap_or_default())]

@@ -12,7 +12,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error about a key, a signature or the trust in them.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A key or policy file could not be read or written; the source names the path.
     #[error("failed to {operation} {what}")]
@@ -93,7 +92,6 @@ impl Error {
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum KeyProblem {
     /// The text is not PEM of the expected kind.
     #[error("not a PEM file that begins with `-----BEGIN {expected}-----`")]

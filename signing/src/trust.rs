@@ -129,6 +129,12 @@ impl TrustRoot {
         &self.keys
     }
 
+    /// Returns the ids of the keys that are trusted no more.
+    #[must_use]
+    pub fn revoked(&self) -> &BTreeSet<KeyId> {
+        &self.revoked
+    }
+
     /// Returns how many distinct keys must have signed.
     #[must_use]
     pub fn threshold(&self) -> usize {

@@ -6,7 +6,6 @@ use camino::Utf8PathBuf;
 
 /// The error of everything that is done on a host. Every variant names the host; none holds a secret.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConnectionError {
     /// No TCP connection: name unknown, refused, no route, or no answer in time.
     #[error("failed to connect to host {host} at {address}")]
