@@ -1,0 +1,288 @@
+//! One installation at a time per cluster.
+//!
+//! The lock is a file on the seed: the one server that every installation of the cluster must agree on, before there is an API server
+//! and after. It is a lease by the seed's own clock, renewed while the holder lives, and changed only by compare-and-swap under `flock`
+//! on the seed. A lease that ran out may be taken over; so may one whose holder was a process of this very machine that is gone, so the
+//! same command after a `kill -9` does not wait. A holder that loses its lease notices at its next step and stops.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Command, Connection, Error, Result, event::{Event, Report}};
+
+/// How long a lease lasts without renewal.
+pub const LEASE: Duration = Duration::from_mins(2);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(30);
+
+/// Reads the lock, or replaces it if it still is what the caller believes. Prints the seed's time and the lock's content.
+const SCRIPT: &str = "\
+# the cluster's lock
+set -eu
+dir=/var/lib/airgap
+mkdir -p \"$dir\"
+chmod 700 \"$dir\"
+exec 9>\"$dir/lock.guard\"
+flock -w 20 9
+current=$(cat \"$dir/lock\" 2>/dev/null || true)
+if [ \"$1\" = swap ] && [ \"$current\" = \"$2\" ]; then
+  if [ -n \"$3\" ]; then
+    printf '%s' \"$3\" >\"$dir/lock.new\"
+    mv \"$dir/lock.new\" \"$dir/lock\"
+  else
+    rm -f \"$dir/lock\"
+  fi
+  current=$3
+fi
+date +%s
+printf '%s\\n' \"$current\"
+";
+
+/// Who holds a lock, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// The operator, as the caller names him: `user@machine`.
+    pub who: String,
+    /// The process.
+    pub process: Process,
+    /// When it was taken, seconds since 1970 by the seed's clock.
+    pub since: i64,
+    /// When it was last renewed, by the same clock.
+    pub renewed: i64,
+}
+
+/// One process of one machine, told from every later one with the same number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The machine's boot and its process namespace.
+    pub machine: String,
+    /// The process number there.
+    pub pid: u32,
+    /// Its start time in clock ticks after boot.
+    pub start: u64,
+}
+
+impl Process {
+    /// Returns this process; `None` where there is no readable /proc.
+    pub fn current() -> Option<Self> {
+        let pid = std::process::id();
+        Some(Self { machine: machine()?, pid, start: start_of(pid)? })
+    }
+
+    /// Tells whether this was a process of this machine that has ended. `false` when that cannot be known.
+    pub fn is_gone(&self) -> bool {
+        machine().is_some_and(|here| here == self.machine) && start_of(self.pid) != Some(self.start)
+    }
+}
+
+fn machine() -> Option<String> {
+    let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = fs_err::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
+}
+
+fn start_of(pid: u32) -> Option<u64> {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // the name, in parentheses, may hold anything; the start time is field 22, the 20th after it
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Why the lock is not to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Claim {
+    Free,
+    Stale(&'static str),
+    Held,
+}
+
+fn judge(current: &str, now: i64, is_gone: impl Fn(&Process) -> bool) -> (Claim, Option<Holder>) {
+    if current.is_empty() {
+        return (Claim::Free, None);
+    }
+    // a lock that cannot be read was not written by this program: no holder to wait for
+    let Ok(holder) = serde_json::from_str::<Holder>(current) else { return (Claim::Stale("it cannot be read"), None) };
+    let claim = if is_gone(&holder.process) {
+        Claim::Stale("its process on this machine is gone")
+    } else if now - holder.renewed > LEASE.as_secs().cast_signed() {
+        Claim::Stale("it was not renewed in time")
+    } else {
+        Claim::Held
+    };
+    (claim, Some(holder))
+}
+
+/// The held lock; given back when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    lost: Arc<AtomicBool>,
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    host: String,
+}
+
+impl Lock {
+    /// Takes the lock on the seed, over a connection of its own that then belongs to the lock's heartbeat.
+    pub fn acquire(mut connection: Box<dyn Connection>, who: &str, report: Report<'_>) -> Result<Self> {
+        let host = connection.host().to_owned();
+        let process = Process::current().unwrap_or(Process { machine: String::new(), pid: std::process::id(), start: 0 });
+        let (now, current) = exchange(&mut *connection, None)?;
+        let (claim, holder) = judge(&current, now, Process::is_gone);
+        match (&claim, &holder) {
+            (Claim::Held, Some(holder)) => return Err(held(&host, holder, now)),
+            (Claim::Stale(why), holder) => report(Event::Notice {
+                message: format!(
+                    "took over the cluster's lock on {host}{}: {why}",
+                    holder.as_ref().map_or_else(String::new, |holder| format!(" from {} (held since {})", holder.who, time(holder.since)))
+                ),
+            }),
+            _ => {}
+        }
+        let mine = Holder { who: who.to_owned(), process, since: now, renewed: now };
+        let wanted = line(&mine);
+        let (now, found) = exchange(&mut *connection, Some((&current, &wanted)))?;
+        if found != wanted {
+            return Err(match judge(&found, now, |_| false).1 {
+                Some(holder) => held(&host, &holder, now),
+                None => Error::LockLost { host },
+            });
+        }
+        let lost = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = mpsc::channel();
+        let thread = {
+            let lost = Arc::clone(&lost);
+            std::thread::spawn(move || renew(connection, mine, &stopped, &lost))
+        };
+        Ok(Self { lost, stop: Some(stop), thread: Some(thread), host })
+    }
+
+    /// Fails if another installation has taken the lock over, or the seed could not be reached for as long as a lease.
+    pub fn check(&self) -> Result<()> {
+        if self.lost.load(Ordering::Relaxed) { Err(Error::LockLost { host: self.host.clone() }) } else { Ok(()) }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // a heartbeat cannot fail in a way that matters once the work is over
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Renews the lease until the lock is dropped, then gives it back.
+fn renew(mut connection: Box<dyn Connection>, mut mine: Holder, stopped: &mpsc::Receiver<()>, lost: &AtomicBool) {
+    let mut renewed_at = Instant::now();
+    loop {
+        match stopped.recv_timeout(RENEW) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            _ => break,
+        }
+        // the seed's clock, carried on by ours since its last answer
+        let next = Holder { renewed: mine.renewed + renewed_at.elapsed().as_secs().cast_signed(), ..mine.clone() };
+        match exchange(&mut *connection, Some((&line(&mine), &line(&next)))) {
+            Ok((_, found)) if found == line(&next) => {
+                renewed_at = Instant::now();
+                mine = next;
+            }
+            Ok(_) => {
+                lost.store(true, Ordering::Relaxed);
+                return;
+            }
+            Err(_) if renewed_at.elapsed() >= LEASE => {
+                lost.store(true, Ordering::Relaxed);
+                return;
+            }
+            // one answer that is late is no reason to stop
+            Err(_) => {}
+        }
+    }
+    // best effort: a lease that cannot be given back runs out
+    let _ = exchange(&mut *connection, Some((&line(&mine), "")));
+}
+
+/// Reads the lock, after replacing `swap.0` by `swap.1` if it was that. Returns the seed's time and what the lock now holds.
+fn exchange(connection: &mut dyn Connection, swap: Option<(&str, &str)>) -> Result<(i64, String)> {
+    let command = Command::script(SCRIPT).as_root().timeout(Duration::from_secs(40));
+    let command = match swap {
+        None => command.arg("read"),
+        Some((from, to)) => command.arg("swap").arg(from).arg(to),
+    };
+    let text = connection.check(&command)?.text();
+    let (now, current) = text.split_once('\n').unwrap_or((&text, ""));
+    let now = now.trim().parse().map_err(|_| Error::Answer { host: connection.host().to_owned(), what: "the cluster's lock" })?;
+    Ok((now, current.trim().to_owned()))
+}
+
+fn line(holder: &Holder) -> String {
+    serde_json::to_string(holder).unwrap_or_default()
+}
+
+fn held(host: &str, holder: &Holder, now: i64) -> Error {
+    Error::Locked {
+        host: host.to_owned(),
+        holder: holder.who.clone(),
+        since: time(holder.since),
+        idle: Duration::from_secs(u64::try_from(now - holder.renewed).unwrap_or(0)),
+    }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder() -> Holder {
+        Holder {
+            who: "ops@bench".into(),
+            process: Process { machine: "boot pid:[1]".into(), pid: 7, start: 70 },
+            since: 1000,
+            renewed: 1060,
+        }
+    }
+
+    #[test]
+    fn a_fresh_lease_is_held() {
+        assert_eq!(judge(&line(&holder()), 1100, |_| false), (Claim::Held, Some(holder())));
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_is_stale() {
+        let after = 1060 + LEASE.as_secs().cast_signed() + 1;
+        assert!(matches!(judge(&line(&holder()), after, |_| false).0, Claim::Stale(_)));
+    }
+
+    #[test]
+    fn a_lease_of_a_process_that_is_gone_is_stale_at_once() {
+        assert!(matches!(judge(&line(&holder()), 1061, |_| true).0, Claim::Stale(_)));
+    }
+
+    #[test]
+    fn no_lock_is_free_and_rubbish_is_stale() {
+        assert_eq!(judge("", 5, |_| false), (Claim::Free, None));
+        assert!(matches!(judge("{}", 5, |_| false).0, Claim::Stale(_)));
+    }
+
+    #[test]
+    fn this_process_is_not_gone_and_an_ended_one_is() {
+        let me = Process::current().expect("a readable /proc");
+        assert!(!me.is_gone());
+        assert!(Process { start: me.start + 1, ..me.clone() }.is_gone());
+        assert!(!Process { machine: "elsewhere".into(), start: 0, ..me }.is_gone());
+    }
+}

@@ -1,0 +1,209 @@
+//! From the bundle straight into the site's registry.
+//!
+//! Nothing touches a disk: a blob is read from the archive, hashed while it is sent, and its last frame is held back until the hash
+//! agrees, so the registry never commits a damaged blob. The order makes every moment safe to stop at: blobs (each digest once, largest
+//! first, mounted into the repositories that share it), then manifests by digest, then tags. The next run asks for the tags and goes on
+//! from what is there; when all is there, that is one HEAD a tag and nothing else.
+
+mod contents;
+mod stream;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use airgap_archive::VerifiedArchive;
+use airgap_registry::{ManifestReference, RepositoryName, SiteRegistry, TagOutcome};
+pub use contents::{Artifact, Contents, Kind};
+use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use oci_spec::image::Digest;
+use serde::Serialize;
+
+use crate::{
+    Error, Result,
+    event::{Event, Report},
+};
+
+/// What the registry lacks. Inert: computing it writes nothing.
+#[derive(Debug, Default)]
+pub struct PushPlan {
+    missing: Vec<Artifact>,
+    blobs: Vec<BlobPush>,
+    /// What the plan comes to.
+    pub summary: PushSummary,
+}
+
+/// A push in numbers, for the plan and the report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushSummary {
+    /// Tags (and untagged referrers) that are right already.
+    pub present: u64,
+    /// Those that are missing or hold another digest.
+    pub missing: u64,
+    /// Blobs of the missing ones, each counted once.
+    pub blobs: u64,
+    /// Bytes of those blobs; what the registry has already is not sent.
+    pub bytes: u64,
+    /// Tags that hold another digest and will be moved, each with that digest.
+    pub moved: Vec<String>,
+    /// Signatures that the site has put in place of ours, and that stay.
+    pub kept_signatures: Vec<String>,
+}
+
+/// One blob and every repository that needs it.
+#[derive(Debug)]
+struct BlobPush {
+    digest: Digest,
+    size: u64,
+    repositories: Vec<RepositoryName>,
+    /// A repository that is known to hold it.
+    holder: Option<RepositoryName>,
+}
+
+/// Asks for every tag of `contents`, `jobs` at a time, and plans what to send.
+pub async fn plan(registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usize, report: Report<'_>) -> Result<PushPlan> {
+    let contents = Contents::of(archive)?;
+    let asked: Vec<(Artifact, Option<Digest>)> = streams::iter(contents.artifacts)
+        .map(|artifact| async move {
+            let reference = artifact.tag.clone().map_or_else(|| ManifestReference::Digest(artifact.digest.clone()), ManifestReference::Tag);
+            let found = registry.head_manifest(&artifact.repository, &reference).await?;
+            Ok::<_, Error>((artifact, found))
+        })
+        .buffered(jobs.max(1))
+        .try_collect()
+        .await?;
+    let mut summary = PushSummary::default();
+    let mut missing = Vec::new();
+    let mut holders: HashMap<Digest, RepositoryName> = HashMap::new();
+    for (artifact, found) in asked {
+        match found {
+            Some(digest) if digest == artifact.digest => {
+                summary.present += 1;
+                holders.extend(artifact.blobs.iter().map(|(digest, _)| (digest.clone(), artifact.repository.clone())));
+            }
+            Some(other) if artifact.kind == Kind::Signature => {
+                report(Event::Warning {
+                    message: format!(
+                        "{} holds a signature of the site's own ({other}); it stays, and the publisher's is not pushed",
+                        artifact.name()
+                    ),
+                });
+                summary.kept_signatures.push(format!("{}: {other}", artifact.name()));
+            }
+            Some(other) => {
+                summary.moved.push(format!("{}: {other}", artifact.name()));
+                missing.push(artifact);
+            }
+            None => missing.push(artifact),
+        }
+    }
+    let mut needed: HashMap<Digest, (u64, BTreeSet<RepositoryName>)> = HashMap::new();
+    for artifact in &missing {
+        for (digest, size) in &artifact.blobs {
+            needed.entry(digest.clone()).or_insert_with(|| (*size, BTreeSet::new())).1.insert(artifact.repository.clone());
+        }
+    }
+    let mut blobs: Vec<BlobPush> = needed
+        .into_iter()
+        .map(|(digest, (size, repositories))| BlobPush { holder: holders.get(&digest).cloned(), repositories: repositories.into_iter().collect(), digest, size })
+        .collect();
+    blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.as_ref().cmp(b.digest.as_ref())));
+    summary.missing = missing.len() as u64;
+    summary.blobs = blobs.len() as u64;
+    summary.bytes = blobs.iter().map(|blob| blob.size).sum();
+    Ok(PushPlan { missing, blobs, summary })
+}
+
+impl PushPlan {
+    /// Tells whether the registry has everything.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Sends what is missing, and proves it there. The first failure stops what has not begun; what is under way is finished, so the next
+    /// run has less to do.
+    pub async fn run(&self, registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usize, report: Report<'_>) -> Result<()> {
+        // a blob that is being sent holds up to four frames of the archive's pool, whatever was asked for
+        let uploads = jobs.clamp(1, stream::MOST_UPLOADS);
+        let stop = AtomicBool::new(false);
+        self.each(&self.blobs, uploads, &stop, |blob| push_blob(registry, archive, blob, report)).await?;
+        self.each(&self.missing, jobs, &stop, |artifact| push_manifests(registry, archive, artifact)).await?;
+        self.each(&self.missing, jobs, &stop, |artifact| push_tag(registry, archive, artifact, report)).await
+    }
+
+    async fn each<'a, T, F>(&self, items: &'a [T], jobs: usize, stop: &AtomicBool, work: impl Fn(&'a T) -> F) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let results: Vec<Result<()>> = streams::iter(items)
+            .map(|item| {
+                let task = work(item);
+                async {
+                    if stop.load(Ordering::Relaxed) {
+                        return Ok(());
+                    }
+                    task.await.inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                }
+            })
+            .buffer_unordered(jobs.max(1))
+            .collect()
+            .await;
+        let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+        // of several failures, "do not trust" is the one to hear about
+        let worst = errors.iter().position(|error| error.class() == crate::ExitClass::DoNotTrust).unwrap_or(0);
+        if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(worst)) }
+    }
+}
+
+/// Puts one blob into every repository that needs it: sent once at most, mounted elsewhere.
+async fn push_blob(registry: &SiteRegistry, archive: &VerifiedArchive, blob: &BlobPush, report: Report<'_>) -> Result<()> {
+    let mut holder = blob.holder.clone();
+    let mut lacking = Vec::new();
+    for repository in &blob.repositories {
+        if registry.blob_exists(repository, &blob.digest).await? {
+            holder = Some(repository.clone());
+        } else {
+            lacking.push(repository);
+        }
+    }
+    let mut sent = false;
+    for repository in lacking {
+        if let Some(holder) = &holder
+            && registry.mount(repository, &blob.digest, holder).await?
+        {
+            continue;
+        }
+        stream::upload(registry, archive, repository, &blob.digest, blob.size, report).await?;
+        holder = Some(repository.clone());
+        sent = true;
+    }
+    report(Event::PushedBlob { digest: blob.digest.to_string(), size: blob.size, sent });
+    Ok(())
+}
+
+/// Puts an artifact's manifests under their digests, children first.
+async fn push_manifests(registry: &SiteRegistry, archive: &VerifiedArchive, artifact: &Artifact) -> Result<()> {
+    for (digest, media_type) in artifact.children.iter().chain([&(artifact.digest.clone(), artifact.media_type.clone())]) {
+        let bytes = archive.manifest(digest)?;
+        if artifact.kind == Kind::Referrer && *digest == artifact.digest {
+            registry.put_referrer(&artifact.repository, media_type, &bytes).await?;
+        } else {
+            registry.put_manifest(&artifact.repository, media_type, &bytes).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Points an artifact's tag at it; the registry's client reads it back.
+async fn push_tag(registry: &SiteRegistry, archive: &VerifiedArchive, artifact: &Artifact, report: Report<'_>) -> Result<()> {
+    let Some(tag) = &artifact.tag else { return Ok(()) };
+    let bytes = archive.manifest(&artifact.digest)?;
+    let outcome = registry.tag(&artifact.repository, tag, &artifact.media_type, &bytes).await?;
+    if let TagOutcome::Moved { from } = outcome {
+        report(Event::Notice { message: format!("{} pointed at {from} before", artifact.name()) });
+    }
+    report(Event::PushedTag { name: artifact.name() });
+    Ok(())
+}

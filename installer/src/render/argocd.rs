@@ -1,0 +1,171 @@
+//! Argo CD's own objects: the way to the registry, Argo CD itself, and the one ApplicationSet.
+//!
+//! The ApplicationSet's list grows wave by wave; it never shrinks here, and it owns nothing that would vanish with it. Its template knows
+//! only `{{ .key }}`: everything that depends on the component is an element's text, so nothing is interpreted twice.
+
+use base64::Engine;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value, json};
+
+use super::registries::SiteRegistryRef;
+use crate::kube::{APPLICATION_SET, labelled};
+use airgap_manifests::IgnoreDifference;
+
+/// The Secret with the pull account, for helm jobs, in kube-system.
+pub const PULL_SECRET: &str = "airgap-registry";
+/// The ConfigMap with the registry's CA, in kube-system.
+pub const CA_CONFIG: &str = "airgap-registry-ca";
+/// The Secret that tells Argo CD of the charts.
+pub const REPOSITORY_SECRET: &str = "airgap-charts";
+
+/// A component as the ApplicationSet needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// The component's name, which is the Application's.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The Helm release's name.
+    pub release: String,
+    /// The chart's name.
+    pub chart: String,
+    /// The chart's version.
+    pub version: String,
+    /// The values, all layers merged.
+    pub values: Value,
+    /// What is no drift.
+    pub ignore: Vec<IgnoreDifference>,
+}
+
+/// A namespace with the labels that a component asks for.
+pub fn namespace(name: &str, labels: &std::collections::BTreeMap<String, String>) -> Value {
+    let mut object = labelled(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    for (key, value) in labels {
+        object["metadata"]["labels"][key] = json!(value);
+    }
+    object
+}
+
+/// The registry's pull account as helm jobs take it.
+pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
+    let (username, password) = registry.pull.as_ref()?;
+    let auth = base64(&format!("{username}:{}", password.expose_secret()));
+    let config = json!({"auths": {registry.host(): {"username": username, "password": password.expose_secret(), "auth": auth}}});
+    Some(secret("kube-system", PULL_SECRET, "kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", &config.to_string())]))
+}
+
+/// The registry's CA for helm jobs.
+pub fn ca_config(pem: &str) -> Value {
+    labelled(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG, "namespace": "kube-system"}, "data": {"ca.crt": pem}}))
+}
+
+/// Where Argo CD finds the charts, with the pull account.
+pub fn repository_secret(namespace: &str, registry: &SiteRegistryRef<'_>) -> Value {
+    let url = charts_url(registry);
+    let mut data = vec![("type", "helm"), ("name", "airgap"), ("url", url.as_str()), ("enableOCI", "true")];
+    let account = registry.pull.as_ref().map(|(username, password)| (username.clone(), password.clone()));
+    if let Some((username, password)) = &account {
+        data.extend([("username", username.as_str()), ("password", password.expose_secret())]);
+    }
+    let mut object = secret(namespace, REPOSITORY_SECRET, "Opaque", &data);
+    object["metadata"]["labels"]["argocd.argoproj.io/secret-type"] = json!("repository");
+    object
+}
+
+/// Returns the charts' place as Argo CD writes OCI repositories: without a scheme.
+fn charts_url(registry: &SiteRegistryRef<'_>) -> String {
+    format!("{}/{}/charts", registry.host(), registry.project)
+}
+
+/// A Secret with our label.
+pub fn secret(namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> Value {
+    let data: Map<String, Value> = data.iter().map(|(key, value)| ((*key).to_owned(), json!(base64(value)))).collect();
+    labelled(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "type": kind, "data": data}))
+}
+
+/// A HelmChart that RKE2's helm controller installs from the registry. A failed job is tried again in place: reinstalling would drop CRDs.
+pub fn helm_chart(registry: &SiteRegistryRef<'_>, release: &str, namespace: &str, chart: &str, version: &str, values: &Value) -> Value {
+    let mut spec = json!({
+        "chart": format!("oci://{}/{}/charts/{chart}", registry.host(), registry.project),
+        "version": version,
+        "targetNamespace": namespace,
+        "createNamespace": false,
+        "failurePolicy": "retry",
+        "backOffLimit": 1000,
+        "valuesContent": values.to_string(),
+    });
+    if registry.pull.is_some() {
+        spec["dockerRegistrySecret"] = json!({"name": PULL_SECRET});
+    }
+    if registry.own_ca {
+        spec["repoCAConfigMap"] = json!({"name": CA_CONFIG});
+    }
+    if registry.endpoint.starts_with("http://") {
+        spec["plainHTTP"] = json!(true);
+    }
+    labelled(json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": release, "namespace": "kube-system"}, "spec": spec}))
+}
+
+/// The ApplicationSet with these components, which are those of all waves so far.
+pub fn application_set(namespace: &str, registry: &SiteRegistryRef<'_>, applications: &[Application]) -> Value {
+    let elements: Vec<Value> = applications.iter().map(element).collect();
+    labelled(json!({
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "ApplicationSet",
+        "metadata": {"name": APPLICATION_SET, "namespace": namespace},
+        "spec": {
+            "goTemplate": true,
+            "goTemplateOptions": ["missingkey=error"],
+            "generators": [{"list": {"elements": elements}}],
+            // Applications are made and updated, never deleted with the set, and what they installed never with them
+            "syncPolicy": {"applicationsSync": "create-update", "preserveResourcesOnDeletion": true},
+            "template": {
+                "metadata": {"name": "{{ .name }}", "labels": {crate::kube::MANAGED_BY.0: crate::kube::MANAGED_BY.1}},
+                "spec": {
+                    "project": "default",
+                    "source": {
+                        "repoURL": charts_url(registry),
+                        "chart": "{{ .chart }}",
+                        "targetRevision": "{{ .version }}",
+                        "helm": {"releaseName": "{{ .release }}", "values": "{{ .values }}"},
+                    },
+                    "destination": {"server": "https://kubernetes.default.svc", "namespace": "{{ .namespace }}"},
+                    "syncPolicy": {
+                        "automated": {"prune": true, "selfHeal": true},
+                        "retry": {"limit": -1, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
+                        "syncOptions": ["ServerSideApply=true", "CreateNamespace=true", "RespectIgnoreDifferences=true"],
+                    },
+                },
+            },
+            "templatePatch": "{{ .patch }}",
+        },
+    }))
+}
+
+/// Every value of an element is a text: the patch is JSON, the values are JSON, which is YAML.
+fn element(application: &Application) -> Value {
+    let mut patch = json!({});
+    if !application.ignore.is_empty() {
+        patch = json!({"spec": {"ignoreDifferences": application.ignore}});
+    }
+    json!({
+        "name": application.name,
+        "namespace": application.namespace,
+        "release": application.release,
+        "chart": application.chart,
+        "version": application.version,
+        "values": application.values.to_string(),
+        "patch": patch.to_string(),
+    })
+}
+
+fn base64(text: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// A Secret that is made once on site, from its values.
+pub fn made_secret(namespace: &str, name: &str, values: &std::collections::BTreeMap<String, SecretString>) -> Value {
+    let kind = if values.contains_key("tls.crt") && values.contains_key("tls.key") { "kubernetes.io/tls" } else { "Opaque" };
+    let data: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.expose_secret())).collect();
+    secret(namespace, name, kind, &data)
+}
