@@ -24,7 +24,7 @@ use crate::{
     credentials::DockerConfig,
     error::{Error, Result},
     http::authority,
-    manifest::{ACCEPT, MAX_MANIFEST_BYTES, RawManifest},
+    manifest::{ACCEPT, MAX_MANIFEST_BYTES, RawManifest, digest_of},
     name::Tag,
     retry::RetryPolicy,
     upstreams::{Endpoint, Upstreams},
@@ -133,7 +133,7 @@ impl Puller {
         }
         let tag = reference.tag().unwrap_or("latest");
         let object = format!("manifest {}:{tag}", full_name(reference));
-        self.fetch_manifest(reference, "manifests", tag, &object)
+        self.fetch_manifest(reference, "manifests", tag, &object, None)
             .await
     }
 
@@ -143,18 +143,8 @@ impl Puller {
     pub async fn manifest(&self, reference: &Reference, digest: &Digest) -> Result<RawManifest> {
         let object = format!("manifest {}@{digest}", full_name(reference));
         let name = digest.to_string();
-        let manifest = self
-            .fetch_manifest(reference, "manifests", &name, &object)
-            .await?;
-        if manifest.digest == *digest {
-            return Ok(manifest);
-        }
-        Err(Error::DigestMismatch {
-            host: self.first_host(reference)?,
-            object,
-            expected: digest.clone(),
-            got: manifest.digest.to_string(),
-        })
+        self.fetch_manifest(reference, "manifests", &name, &object, Some(digest))
+            .await
     }
 
     /// Opens the blob `digest` of the repository of `reference`, from `offset` on where the server can.
@@ -188,12 +178,12 @@ impl Puller {
         let object = format!("referrers of {}@{subject}", full_name(reference));
         let name = subject.to_string();
         let listed = match self
-            .fetch_manifest(reference, "referrers", &name, &object)
+            .fetch_manifest(reference, "referrers", &name, &object, None)
             .await
         {
             Err(error) if lacks_api(&error) => {
                 let tag = Tag::referrers(subject);
-                self.fetch_manifest(reference, "manifests", tag.as_str(), &object)
+                self.fetch_manifest(reference, "manifests", tag.as_str(), &object, None)
                     .await
             }
             other => other,
@@ -222,7 +212,7 @@ impl Puller {
         let tag = Tag::companion(subject, suffix);
         let object = format!("manifest {}:{tag}", full_name(reference));
         match self
-            .fetch_manifest(reference, "manifests", tag.as_str(), &object)
+            .fetch_manifest(reference, "manifests", tag.as_str(), &object, None)
             .await
         {
             Ok(manifest) => Ok(Some(manifest)),
@@ -251,6 +241,7 @@ impl Puller {
         kind: &str,
         name: &str,
         object: &str,
+        expected: Option<&Digest>,
     ) -> Result<RawManifest> {
         let mut failed = None;
         for endpoint in self.endpoints(reference)? {
@@ -260,6 +251,15 @@ impl Puller {
             let retry = self.shared.options.retry;
             match place.read(ACCEPT, MAX_MANIFEST_BYTES, retry).await {
                 Ok((bytes, content_type)) => {
+                    let got = digest_of(&bytes);
+                    if let Some(expected) = expected.filter(|expected| **expected != got) {
+                        return Err(Error::DigestMismatch {
+                            host: authority(&endpoint.base),
+                            object: object.to_owned(),
+                            expected: expected.clone(),
+                            got: got.to_string(),
+                        });
+                    }
                     let manifest = RawManifest::new(bytes.into(), content_type.as_deref());
                     return manifest.ok_or_else(|| Error::Protocol {
                         host: authority(&endpoint.base),
@@ -277,14 +277,6 @@ impl Puller {
         self.shared
             .upstreams
             .endpoints(reference.registry(), reference.repository())
-    }
-
-    fn first_host(&self, reference: &Reference) -> Result<String> {
-        let endpoints = self.endpoints(reference)?;
-        Ok(endpoints
-            .first()
-            .map(|endpoint| authority(&endpoint.base))
-            .unwrap_or_default())
     }
 
     async fn place(&self, endpoint: &Endpoint, path: &str, object: &str) -> Result<Place> {

@@ -99,6 +99,7 @@ impl Source {
     async fn answer(
         &self,
         challenge: Option<Challenge>,
+        sent_basic: bool,
         repository: Option<&str>,
         object: &str,
     ) -> Result<bool, Failure> {
@@ -106,8 +107,10 @@ impl Source {
             None => Ok(false),
             Some(Challenge::Basic) => {
                 let able = matches!(self.login, Some(Credentials::Basic { .. }));
-                // a second Basic challenge means that the login is wrong
-                Ok(able && !self.known(|known| std::mem::replace(&mut known.basic, true)))
+                self.known(|known| known.basic = true);
+                // a challenge to a request that carried the login means that the login is wrong; another request may have
+                // learned of Basic since this one was sent
+                Ok(able && !sent_basic)
             }
             Some(Challenge::Bearer {
                 realm,
@@ -282,6 +285,7 @@ impl Place {
             if offset > 0 {
                 request = request.header(header::RANGE, format!("bytes={offset}-"));
             }
+            let knew_basic = self.source.known(|known| known.basic);
             let request = self.source.log_in(request, self.repository.as_deref());
             let sent = request.send().await;
             let response = sent.map_err(|error| host.no_answer(error, &self.object))?;
@@ -297,7 +301,12 @@ impl Place {
                     .max_by_key(|challenge| matches!(challenge, Challenge::Bearer { .. }));
                 let able = self
                     .source
-                    .answer(challenge, self.repository.as_deref(), &self.object)
+                    .answer(
+                        challenge,
+                        knew_basic,
+                        self.repository.as_deref(),
+                        &self.object,
+                    )
                     .await?;
                 if able {
                     continue;
