@@ -171,7 +171,11 @@ impl Resolver<'_> {
         for release in releases {
             work.push((
                 format!("RKE2 {}", release.version),
-                Box::pin(async { self.release(release).await.map(Entry::Files) }),
+                Box::pin(async {
+                    self.release(release, &wanted.images)
+                        .await
+                        .map(Entry::Files)
+                }),
             ));
         }
         for ((name, version), chart) in &wanted.charts {

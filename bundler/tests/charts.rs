@@ -9,6 +9,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use oci_spec::image::ImageManifest;
 use serde_json::Value;
 
+use crate::support::tgz;
+
 /// Charts of the publishers, kept outside the project.
 fn publishers() -> Option<Vec<Utf8PathBuf>> {
     let named = std::env::var("AIRGAP_TEST_CHARTS")
@@ -126,18 +128,4 @@ fn what_is_not_a_chart_is_refused_by_name() {
             other => panic!("{other:?}"),
         }
     }
-}
-
-fn tgz(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
-        Vec::new(),
-        flate2::Compression::fast(),
-    ));
-    for (path, text) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
-    }
-    tar.into_inner().unwrap().finish().unwrap()
 }

@@ -104,3 +104,101 @@ fn push(array: &mut Value, item: Value) {
         other => *other = Value::Array(vec![item]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32])
+    }
+
+    fn subject() -> Digest {
+        digest_of(b"an image")
+    }
+
+    #[test]
+    fn the_payload_is_what_cosign_writes() {
+        let expected = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"quay.io/a/b"}},"image":{{"docker-manifest-digest":"{}"}},"type":"cosign container image signature"}},"optional":null}}"#,
+            subject()
+        );
+        assert_eq!(
+            String::from_utf8(payload("quay.io/a/b", &subject())).unwrap(),
+            expected
+        );
+        assert_eq!(
+            signature_tag(&subject()),
+            format!("sha256-{}.sig", subject().digest())
+        );
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_manifest() {
+        let one = signature_manifest("quay.io/a/b", &subject(), &[key(1)], None);
+        assert_eq!(
+            one,
+            signature_manifest("quay.io/a/b", &subject(), &[key(1)], None)
+        );
+        assert_ne!(
+            one,
+            signature_manifest("quay.io/a/b", &subject(), &[key(2)], None)
+        );
+    }
+
+    #[test]
+    fn upstreams_layers_annotations_and_diff_ids_stay_first() {
+        let theirs = signature_manifest("quay.io/a/b", &subject(), &[key(9)], None);
+        let upstream = Some((&theirs.manifest[..], &theirs.blobs[0][..]));
+        let ours = signature_manifest("mirror/a/b", &subject(), &[key(1), key(2)], upstream);
+        let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+        let (old, new) = (read(&theirs.manifest), read(&ours.manifest));
+        assert_eq!(new["layers"].as_array().unwrap().len(), 3);
+        assert_eq!(new["layers"][0], old["layers"][0]);
+        let config = read(&ours.blobs[0]);
+        assert_eq!(
+            new["config"]["digest"],
+            digest_of(&ours.blobs[0]).to_string()
+        );
+        let diff_ids: Vec<_> = config["rootfs"]["diff_ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .collect();
+        let layers: Vec<_> = new["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| &layer["digest"])
+            .collect();
+        assert_eq!(diff_ids, layers);
+        assert_eq!(config["history"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_no_signature_manifest_is_not_appended_to() {
+        let plain = signature_manifest("quay.io/a/b", &subject(), &[key(1)], None);
+        for (manifest, config) in [
+            (&b"not json"[..], &b"{}"[..]),
+            (br#"{"layers":[]}"#, b"{}"),
+            (
+                br#"{"layers":[{"mediaType":"application/octet-stream"}]}"#,
+                br#"{"rootfs":{"diff_ids":[]}}"#,
+            ),
+            (
+                br#"{"layers":[{"mediaType":"application/vnd.dev.cosign.simplesigning.v1+json"}]}"#,
+                b"[]",
+            ),
+        ] {
+            assert_eq!(
+                signature_manifest(
+                    "quay.io/a/b",
+                    &subject(),
+                    &[key(1)],
+                    Some((manifest, config))
+                ),
+                plain
+            );
+        }
+    }
+}

@@ -22,7 +22,7 @@ use crate::{
     event::{Event, Stage},
     fetch::{Fetcher, Source, Wanted},
     lock::{
-        charts::{chart_reference, repository_chart},
+        charts::chart_reference,
         release::{MAX_SMALL_FILE, is_checksums, parse},
     },
 };
@@ -154,7 +154,7 @@ pub(super) async fn gather(
     for image in &images {
         image.want(&mut wanted);
     }
-    for (digest, size, what) in gatherer.files_of(&edition) {
+    for (digest, size, what) in files_of(&edition) {
         let url = gatherer.file_url(what, digest)?;
         wanted.insert(what, digest.clone(), size, Source::Url(parse(&url)?));
     }
@@ -182,15 +182,8 @@ impl Gatherer<'_> {
         let size = locked.and_then(|locked| locked.size);
         let source = if let Some(repository) = url.strip_prefix("oci://") {
             Source::Repository(chart_reference(&object, repository, version)?)
-        } else if url.ends_with(".tgz") || self.fetcher.cache.contains(&chart.sha256, size) {
-            Source::Url(parse(url)?)
         } else {
-            let puller = self.fetcher.online(&object, &chart.sha256)?;
-            Source::Url(
-                repository_chart(puller, &object, (name, version), url)
-                    .await?
-                    .0,
-            )
+            Source::Url(parse(url)?)
         };
         let wanted = Wanted {
             object: object.clone(),
@@ -289,17 +282,6 @@ impl Gatherer<'_> {
         }
     }
 
-    fn files_of<'e>(
-        &self,
-        edition: &'e ResolvedEdition,
-    ) -> impl Iterator<Item = (&'e Digest, Option<u64>, &'e str)> + use<'e> {
-        edition
-            .rke2
-            .files
-            .iter()
-            .map(|file| (&file.digest, file.size, file.name.as_str()))
-    }
-
     /// Finds where a locked file comes from: the lock knows files by URL.
     fn file_url(&self, name: &str, digest: &Digest) -> Result<String> {
         let ends = |url: &str| url.rsplit('/').next().is_some_and(|last| last == name);
@@ -323,4 +305,10 @@ impl Gatherer<'_> {
                 ),
             })
     }
+}
+
+/// Lists digest, size and name of the release's files.
+fn files_of(edition: &ResolvedEdition) -> impl Iterator<Item = (&Digest, Option<u64>, &str)> {
+    let files = edition.rke2.files.iter();
+    files.map(|file| (&file.digest, file.size, file.name.as_str()))
 }

@@ -30,18 +30,11 @@ impl<'a> Signer<'a> {
     pub(super) fn image(&mut self, tree: &mut BundleTree, image: &Image) -> Result<()> {
         let repository = image.name.full_repository();
         for manifest in image.carried() {
-            let upstream = image
-                .attached
-                .iter()
-                .filter(|attachment| attachment.subject == manifest.digest);
-            let upstream = upstream
-                .filter_map(|attachment| {
-                    Some((
-                        &attachment.manifest.bytes[..],
-                        attachment.config.as_deref()?,
-                    ))
-                })
-                .next();
+            let upstream = image.attached.iter().find_map(|attachment| {
+                let config = attachment.config.as_deref()?;
+                let of_it = attachment.subject == manifest.digest;
+                of_it.then_some((&attachment.manifest.bytes[..], config))
+            });
             self.sign(tree, &repository, &manifest.digest, upstream)?;
         }
         Ok(())

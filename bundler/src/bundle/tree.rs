@@ -21,6 +21,10 @@ use crate::{
 
 /// The annotation that says to which manifest a piece of evidence belongs.
 const EVIDENCE_OF: &str = "airgap.evidence.of";
+/// The annotation that says what a manifest kept as evidence is.
+const EVIDENCE_TYPE: &str = "airgap.evidence.mediaType";
+/// Media type of a manifest kept as evidence: as a layer it is bytes like any other.
+const EVIDENCE: &str = "application/vnd.airgap.evidence.v1+json";
 /// The annotation that says under which name upstream keeps it.
 const EVIDENCE_NAME: &str = "airgap.evidence.name";
 
@@ -216,10 +220,14 @@ fn edition_artifact(edition: &ResolvedEdition, images: &[Image]) -> Artifact {
             .map(|index| (index, Some(image.name.tag())));
         for (manifest, tag) in index.chain(manifests) {
             let mut layer = Layer {
-                media_type: manifest.media_type.to_string(),
+                media_type: EVIDENCE.to_owned(),
                 digest: manifest.digest.clone(),
                 size: manifest.bytes.len() as u64,
-                annotations: [(EVIDENCE_OF.to_owned(), image.root.digest.to_string())].into(),
+                annotations: [
+                    (EVIDENCE_OF.to_owned(), image.root.digest.to_string()),
+                    (EVIDENCE_TYPE.to_owned(), manifest.media_type.to_string()),
+                ]
+                .into(),
             };
             if let Some(tag) = tag {
                 layer.annotations.insert(

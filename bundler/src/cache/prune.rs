@@ -71,9 +71,9 @@ impl Cache {
                 .references()
                 .map(|reference| reference.digest().clone());
             if manifest.is_index() {
-                manifests.extend(below)
+                manifests.extend(below);
             } else {
-                found.extend(below)
+                found.extend(below);
             }
         }
         Ok(found)

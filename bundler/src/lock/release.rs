@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use airgap_manifests::{LockedFile, Release, ReleaseFile};
+use airgap_manifests::{ImageName, ImageReference, LockedFile, Release, ReleaseFile, WantedImage};
 use airgap_registry::Puller;
 use futures_util::StreamExt as _;
 use url::Url;
@@ -17,9 +17,16 @@ use crate::{
 /// The largest file that is read into memory, in bytes: charts, checksum files, scripts.
 pub(crate) const MAX_SMALL_FILE: u64 = 64 << 20;
 
+/// The images that the catalog names.
+type Names = BTreeMap<ImageName, WantedImage>;
+
 impl Resolver<'_> {
-    /// Resolves every file of a release.
-    pub(super) async fn release(&self, release: &Release) -> Result<Vec<LockedFile>> {
+    /// Resolves every file of a release, and checks that the catalog names every image of the release's own lists.
+    pub(super) async fn release(
+        &self,
+        release: &Release,
+        images: &Names,
+    ) -> Result<Vec<LockedFile>> {
         let (mut locked, mut errors) = (Vec::new(), Vec::new());
         let mut sums = BTreeMap::new();
         let (lists, files): (Vec<_>, Vec<_>) = release
@@ -40,7 +47,13 @@ impl Resolver<'_> {
                 .release_file(release, file, &sums, !errors.is_empty())
                 .await
             {
-                Ok(entry) => locked.extend(entry),
+                Ok(Some(entry)) => {
+                    if file.name.starts_with("rke2-images") {
+                        errors.extend(self.check_list(file, &entry, images).err());
+                    }
+                    locked.push(entry);
+                }
+                Ok(None) => {}
                 Err(error) => errors.push(error),
             }
         }
@@ -118,6 +131,38 @@ impl Resolver<'_> {
         }
         let bytes = small_file(self.puller, &file.url).await?;
         self.entry(file, &bytes, "the release's git tag").map(Some)
+    }
+
+    /// Compares one of the release's image lists with what the catalog names.
+    fn check_list(&self, file: &ReleaseFile, entry: &LockedFile, images: &Names) -> Result<()> {
+        let Some(digest) = &entry.sha256 else {
+            return Ok(());
+        };
+        let bytes = self
+            .fetcher
+            .cache
+            .read(digest, MAX_SMALL_FILE)?
+            .unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let missing: Vec<Error> = lines
+            .filter_map(|line| match line.parse::<ImageReference>() {
+                Ok(reference) if images.contains_key(&reference.name) => None,
+                Ok(reference) => Some(Error::Unusable {
+                    object: reference.name.to_string(),
+                    reason: format!("{} lists it, but no component names it", file.name),
+                }),
+                Err(error) => Some(Error::Unusable {
+                    object: file.url.clone(),
+                    reason: error.to_string(),
+                }),
+            })
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::all(missing))
+        }
     }
 
     fn entry(&self, file: &ReleaseFile, bytes: &[u8], source: &str) -> Result<LockedFile> {

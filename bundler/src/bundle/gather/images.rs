@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Gatherer, WantedBlobs};
 use crate::{
+    artifact::signature_tag,
     error::{Error, Result},
     event::Event,
     fetch::{Source, Wanted},
@@ -233,10 +234,7 @@ impl Gatherer<'_> {
                 (self.fetcher.report)(Event::Warning { message });
                 continue;
             }
-            let signature = entry
-                .tag
-                .as_deref()
-                .is_some_and(|tag| tag.ends_with(".sig"));
+            let signature = entry.tag.as_ref() == Some(&signature_tag(&entry.subject));
             let config = match &manifest.content {
                 Content::Image { config, .. } if signature => {
                     let wanted = Wanted {

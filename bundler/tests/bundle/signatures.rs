@@ -1,0 +1,150 @@
+//! Everything that is pushed is signed in cosign's format, and openssl agrees.
+
+use std::process::Command;
+
+use airgap_archive::{Role, VerifiedArchive};
+use airgap_bundler::{artifact::SIGNATURE_ANNOTATION, bundle, digest_of};
+use airgap_signing::{Signature, SigningKey, TrustRoot};
+use airgap_testkit::require_tool;
+use oci_spec::image::{Descriptor, Digest, ImageManifest};
+use serde_json::Value;
+
+use crate::support::*;
+
+/// The layers of the signature manifest for a digest.
+fn layers(archive: &VerifiedArchive, subject: &Digest) -> Vec<Descriptor> {
+    let of_subject = |entry: &&airgap_archive::Entry| {
+        entry.role == Role::Signature && entry.subject.as_ref() == Some(subject)
+    };
+    let found: Vec<_> = archive.entries().iter().filter(of_subject).collect();
+    let [entry] = found[..] else {
+        panic!("{} signatures for {subject}", found.len())
+    };
+    let manifest = archive.manifest(entry.descriptor.digest()).unwrap();
+    let manifest: ImageManifest = serde_json::from_slice(&manifest).unwrap();
+    manifest.layers().clone()
+}
+
+fn annotation(layer: &Descriptor) -> String {
+    layer.annotations().as_ref().unwrap()[SIGNATURE_ANNOTATION].clone()
+}
+
+fn verify(archive: &VerifiedArchive, layer: &Descriptor, subject: &Digest, key: &SigningKey) {
+    let payload = archive.read(layer.digest(), 1 << 20).unwrap();
+    let value: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(
+        value["critical"]["image"]["docker-manifest-digest"],
+        subject.to_string()
+    );
+    let signature = Signature::parse(annotation(layer).as_bytes()).unwrap();
+    TrustRoot::new(vec![key.public_key()])
+        .verify(&payload, &[signature])
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_image_chart_and_release_is_signed() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = world.open(&output);
+    let mut signed = 0;
+    for entry in archive.entries() {
+        if matches!(entry.role, Role::Image | Role::Chart | Role::Rke2) {
+            let subject = entry.descriptor.digest();
+            let layers = layers(&archive, subject);
+            verify(&archive, layers.last().unwrap(), subject, &key(1));
+            signed += 1;
+        }
+    }
+    assert_eq!(signed, 5);
+}
+
+#[tokio::test]
+async fn ours_is_appended_to_upstreams_signature() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = world.open(&output);
+    let subject = child(&two_platforms(1), 0);
+    let layers = layers(&archive, &subject);
+    assert_eq!(layers.len(), 2);
+    assert_eq!(
+        annotation(&layers[0]),
+        "c3RhbmQtaW4=",
+        "upstream's layer stays first and unchanged"
+    );
+    archive.read(layers[0].digest(), 1 << 20).unwrap();
+    verify(&archive, &layers[1], &subject, &key(1));
+    let payload: Value =
+        serde_json::from_slice(&archive.read(layers[1].digest(), 1 << 20).unwrap()).unwrap();
+    assert_eq!(
+        payload["critical"]["identity"]["docker-reference"],
+        "quay.io/argoproj/argocd"
+    );
+}
+
+#[tokio::test]
+async fn further_keys_add_a_sidecar_and_a_layer_each() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    let keys = [key(1), key(2)];
+    let bundled = bundle(
+        &world.request(&output),
+        keys.into(),
+        world.cache(),
+        Some(&world.puller),
+        &quiet,
+    )
+    .await
+    .unwrap();
+    let id = key(2).public_key().key_id().to_string();
+    assert_eq!(
+        bundled.sidecars,
+        [world.path(&format!("bundle.tar.zst.{id}.sig"))]
+    );
+    assert_eq!(bundled.signed_by.len(), 2);
+    let archive = world.open(&output);
+    let signature = Signature::parse(&fs_err::read(&bundled.sidecars[0]).unwrap()).unwrap();
+    TrustRoot::new(vec![key(2).public_key()])
+        .verify(archive.index(), &[signature])
+        .unwrap();
+    let subject = docker_image(20).digest();
+    let layers = layers(&archive, &subject);
+    assert_eq!(layers.len(), 2);
+    verify(&archive, &layers[0], &subject, &key(1));
+    verify(&archive, &layers[1], &subject, &key(2));
+}
+
+#[tokio::test]
+async fn openssl_verifies_a_payload() {
+    if !require_tool("openssl") {
+        return;
+    }
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = world.open(&output);
+    let layer = &layers(&archive, &docker_image(20).digest())[0];
+    let payload = archive.read(layer.digest(), 1 << 20).unwrap();
+    assert_eq!(digest_of(&payload), *layer.digest());
+    fs_err::write(world.path("payload"), payload).unwrap();
+    fs_err::write(world.path("airgap.pub"), key(1).public_key().to_pem()).unwrap();
+    fs_err::write(
+        world.path("signature.b64"),
+        format!("{}\n", annotation(layer)),
+    )
+    .unwrap();
+    let steps = "base64 -d signature.b64 > signature && \
+                 openssl pkeyutl -verify -pubin -inkey airgap.pub -rawin -in payload -sigfile signature";
+    let run = Command::new("sh")
+        .args(["-ec", steps])
+        .current_dir(world.dir.path())
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
