@@ -96,7 +96,9 @@ pub enum Error {
         idle: Duration,
     },
     /// Our own lock was taken over, or could not be renewed.
-    #[error("lost the cluster's lock on {host}: another installation has taken it over, or the host was out of reach")]
+    #[error(
+        "lost the cluster's lock on {host}: another installation has taken it over, or the host was out of reach"
+    )]
     LockLost {
         /// The seed.
         host: String,
@@ -184,7 +186,11 @@ impl Error {
             Self::Damaged { .. } | Self::Refused(_) => ExitClass::DoNotTrust,
             Self::Preflight { .. } => ExitClass::Preflight,
             Self::Secret(_) | Self::SiteFile { .. } | Self::Render { .. } => ExitClass::Usage,
-            Self::Hosts { failures } => failures.iter().map(|(_, error)| error.class()).find(|class| *class == ExitClass::DoNotTrust).unwrap_or(ExitClass::Failed),
+            Self::Hosts { failures } => failures
+                .iter()
+                .map(|(_, error)| error.class())
+                .find(|class| *class == ExitClass::DoNotTrust)
+                .unwrap_or(ExitClass::Failed),
             Self::Archive(_)
             | Self::Connection(_)
             | Self::Facts(_)

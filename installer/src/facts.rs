@@ -3,10 +3,18 @@
 //! One fixed POSIX script is sent over stdin and answers in lines of `key value…`, parsed strictly: an unknown key or a missing one is an
 //! error, so script and parser cannot drift apart. Nothing on the host is changed.
 
-use std::{collections::BTreeMap, time::Duration};
+mod parse;
 
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use camino::Utf8PathBuf;
 use serde::Serialize;
+
+use crate::Command;
 
 /// What to look for besides the host's own nature.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +32,10 @@ pub struct FactsQuery {
 /// The site registry as a host should be able to reach it.
 #[derive(Clone, Debug)]
 pub struct RegistryQuery {
-    /// Name, with `:port` where it is not 443.
-    pub endpoint: String,
+    /// Its name, without a port.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
     /// Addresses to use where no DNS knows the name.
     pub addresses: Vec<String>,
     /// The CA that signs the registry's certificate, PEM; `None` for the host's own store.
@@ -54,9 +64,9 @@ pub struct Facts {
     pub cpus: u32,
     /// Memory in bytes.
     pub memory: u64,
-    /// The host's clock minus ours, corrected by half the time the question took.
+    /// The host's clock minus ours, in milliseconds: the middle of what is possible.
     pub clock_skew_ms: i64,
-    /// The uncertainty of the above.
+    /// How far off the above may be, in milliseconds.
     pub clock_error_ms: u64,
     /// Free space and options of the file systems under the paths RKE2 uses.
     pub mounts: BTreeMap<String, Mount>,
@@ -66,8 +76,8 @@ pub struct Facts {
     pub addresses: Vec<String>,
     /// Name servers of resolv.conf (of systemd-resolved's upstream file, where that is in use).
     pub nameservers: Vec<String>,
-    /// `enforcing`, `permissive`, `disabled`; `None` without SELinux.
-    pub selinux: Option<String>,
+    /// Whether SELinux enforces; `None` without SELinux.
+    pub selinux_enforcing: Option<bool>,
     /// Programs of interest that were found.
     pub programs: Vec<String>,
     /// Kernel modules of interest that are loaded, built in or loadable.
@@ -84,7 +94,7 @@ pub struct Facts {
     pub packages: Vec<String>,
     /// NetworkManager's `unmanaged-devices` cover the CNI's interfaces.
     pub network_manager_ignores_cni: bool,
-    /// Ports of RKE2 that something on the host already listens on.
+    /// TCP ports that something on the host listens on.
     pub listening: Vec<u16>,
     /// Whether a proxy is set for root (`http_proxy` and its like in /etc/environment).
     pub proxy: bool,
@@ -97,7 +107,7 @@ pub struct Facts {
     pub contents: BTreeMap<Utf8PathBuf, Vec<u8>>,
     /// The names asked for, with the addresses DNS (not /etc/hosts) gave.
     pub resolved: BTreeMap<String, Vec<String>>,
-    /// How the registry answered, by the address tried; the key is the endpoint itself where DNS was used.
+    /// How the registry answered, by the address tried; by `host:port` where DNS was used.
     pub registry: BTreeMap<String, RegistryAnswer>,
 }
 
@@ -216,8 +226,107 @@ pub enum FactsError {
     },
 }
 
+/// The question, as a script of functions; the calls follow it.
+const SCRIPT: &str = include_str!("facts/script.sh");
+/// Registry and DNS answers may take their time.
+const LIMIT: Duration = Duration::from_mins(3);
+
 /// Gathers what a host says about itself: one command, as root.
 pub fn gather(connection: &mut dyn crate::Connection, query: &FactsQuery) -> crate::Result<Facts> {
-    let _ = (connection, query, Duration::ZERO);
-    Ok(Facts::default())
+    let before = SystemTime::now();
+    let output = connection.check(&command(query))?;
+    let after = SystemTime::now();
+    Ok(parse::facts(
+        connection.host(),
+        &output.stdout,
+        before,
+        after,
+    )?)
 }
+
+/// Returns the command: a shell that reads the script from stdin, with the paths and names as its arguments.
+fn command(query: &FactsQuery) -> Command {
+    let ca = query
+        .registry
+        .as_ref()
+        .and_then(|registry| registry.ca_pem.as_ref());
+    // base64 needs no quoting, whatever the file holds
+    let ca = ca.map(|pem| STANDARD.encode(pem)).unwrap_or_default();
+    let script = format!("{SCRIPT}\nca_base64={ca}\nmain \"$@\" </dev/null\n");
+    let mut words: Vec<&str> = Vec::new();
+    for list in [&query.states, &query.contents] {
+        words.extend(list.iter().map(|path| path.as_str()));
+        words.push("--");
+    }
+    words.extend(query.resolve.iter().map(String::as_str));
+    words.push("--");
+    let port;
+    if let Some(registry) = &query.registry {
+        port = registry.port.to_string();
+        words.extend([registry.host.as_str(), &port]);
+        words.extend(registry.addresses.iter().map(String::as_str));
+    }
+    words.push("--");
+    Command::new("/bin/sh")
+        .args(["-s", "--"])
+        .args(words)
+        .stdin(script)
+        .as_root()
+        .timeout(LIMIT)
+}
+
+/// What came of a connection from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Something listens.
+    Open,
+    /// The host answers, nothing listens yet: no firewall is in the way.
+    Closed,
+    /// No answer, or a firewall's.
+    Blocked,
+}
+
+/// One way between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Probe {
+    /// The address that was tried.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+    /// What came of it.
+    pub reach: Reach,
+}
+
+/// Tries to reach addresses and ports from a host, all at once: one command. Empty where the host has no bash to do it with.
+pub fn probe(
+    connection: &mut dyn crate::Connection,
+    targets: &[(String, u16)],
+) -> crate::Result<Vec<Probe>> {
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let words = targets
+        .iter()
+        .flat_map(|(address, port)| [address.clone(), port.to_string()]);
+    let output = connection.check(&Command::script(PROBE).args(words))?;
+    Ok(parse::probes(connection.host(), &output.stdout)?)
+}
+
+/// Address and port, in turn. A refusal is an answer; silence, "no route" and "prohibited" are a firewall's.
+const PROBE: &str = r#"# ports of other hosts
+command -v bash >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1 || exit 0
+while [ $# -gt 0 ]; do
+    (
+        said=$(timeout 4 bash -c 'exec 3<>"/dev/tcp/$1/$2"' bash "$1" "$2" 2>&1 </dev/null)
+        case $?/$said in
+        0/*) reach=open ;;
+        */*refused*) reach=closed ;;
+        *) reach=blocked ;;
+        esac
+        printf '%s\t%s\t%s\n' "$1" "$2" "$reach"
+    ) &
+    shift 2
+done
+wait
+"#;

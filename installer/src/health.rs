@@ -5,7 +5,9 @@ use serde_json::Value;
 
 /// Returns why an Application does not pass its gate, in one line; `None` when it does.
 pub fn trouble(application: Option<&Value>, gate: Gate) -> Option<String> {
-    let Some(application) = application else { return Some("Argo CD has not made its Application yet".to_owned()) };
+    let Some(application) = application else {
+        return Some("Argo CD has not made its Application yet".to_owned());
+    };
     let status = &application["status"];
     let sync = status["sync"]["status"].as_str().unwrap_or("Unknown");
     let health = status["health"]["status"].as_str().unwrap_or("Unknown");
@@ -38,7 +40,10 @@ fn reasons(status: &Value) -> Vec<String> {
     }
     for resource in list(&status["resources"]) {
         let health = &resource["health"];
-        if let Some(state) = health["status"].as_str().filter(|state| !matches!(*state, "Healthy" | "Suspended")) {
+        if let Some(state) = health["status"]
+            .as_str()
+            .filter(|state| !matches!(*state, "Healthy" | "Suspended"))
+        {
             let kind = resource["kind"].as_str().unwrap_or("object");
             let name = resource["name"].as_str().unwrap_or("?");
             add(Some(match text(&health["message"]) {
@@ -48,7 +53,10 @@ fn reasons(status: &Value) -> Vec<String> {
         }
     }
     let operation = &status["operationState"];
-    if operation["phase"].as_str().is_some_and(|phase| phase != "Succeeded") {
+    if operation["phase"]
+        .as_str()
+        .is_some_and(|phase| phase != "Succeeded")
+    {
         add(text(&operation["message"]));
     }
     add(text(&status["health"]["message"]));
@@ -72,9 +80,11 @@ mod tests {
 
     #[test]
     fn a_healthy_application_passes_and_a_manual_gate_needs_only_the_sync() {
-        let well = json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}}});
+        let well =
+            json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Healthy"}}});
         assert_eq!(trouble(Some(&well), Gate::Healthy), None);
-        let sealed = json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}});
+        let sealed =
+            json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}});
         assert_eq!(trouble(Some(&sealed), Gate::Manual), None);
         assert!(trouble(Some(&sealed), Gate::Healthy).is_some());
     }
@@ -87,7 +97,10 @@ mod tests {
             "resources": [{"kind": "Deployment", "name": "web", "health": {"status": "Degraded", "message": "no image"}}, {"kind": "Service", "name": "web", "health": {"status": "Healthy"}}],
             "operationState": {"phase": "Failed", "message": "failed to pull chart"},
         }});
-        assert_eq!(trouble(Some(&ill), Gate::Healthy).as_deref(), Some("OutOfSync, Degraded; failed to pull chart; Deployment web is Degraded: no image"));
+        assert_eq!(
+            trouble(Some(&ill), Gate::Healthy).as_deref(),
+            Some("OutOfSync, Degraded; failed to pull chart; Deployment web is Degraded: no image")
+        );
         assert!(trouble(None, Gate::Healthy).is_some());
     }
 }

@@ -9,7 +9,10 @@ use airgap_archive::VerifiedArchive;
 use airgap_manifests::ResolvedEdition;
 use camino::Utf8PathBuf;
 
-use crate::{Connection, ConnectionError, Finding, Host, InstallPlan, InstallReport, Inventory, Report, Result, Secrets, Status};
+use crate::{
+    Connection, ConnectionError, Finding, Host, InstallPlan, InstallReport, Inventory, Report,
+    Result, Secrets, Status,
+};
 
 /// Opens a connection to a host of the inventory.
 pub type Connector<'a> = dyn Fn(&Host) -> Result<Box<dyn Connection>, ConnectionError> + Sync + 'a;
@@ -65,7 +68,11 @@ pub struct Installer<'a> {
 
 impl std::fmt::Debug for Installer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Installer").field("cluster", &self.inventory.name).field("edition", &self.edition.edition).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Installer")
+            .field("cluster", &self.inventory.name)
+            .field("edition", &self.edition.edition)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +86,14 @@ impl<'a> Installer<'a> {
         options: InstallOptions,
     ) -> Result<Self> {
         let edition = read_edition(archive)?;
-        Ok(Self { inventory, secrets, archive, edition, connect, options })
+        Ok(Self {
+            inventory,
+            secrets,
+            archive,
+            edition,
+            connect,
+            options,
+        })
     }
 
     /// Returns the bundle's edition.
@@ -96,23 +110,31 @@ impl<'a> Installer<'a> {
     /// Says what [`Installer::install`] would do; changes nothing.
     pub fn plan(&self, report: Report<'_>) -> Result<InstallPlan> {
         let _ = (report, self.archive);
-        Err(crate::Error::Bundle { what: "not landed yet".to_owned() })
+        Err(crate::Error::Bundle {
+            what: "not landed yet".to_owned(),
+        })
     }
 
     /// Installs, or goes on with an installation that was interrupted, or finds that there is nothing to do.
     pub fn install(&self, report: Report<'_>) -> Result<InstallReport> {
         let _ = report;
-        Err(crate::Error::Bundle { what: "not landed yet".to_owned() })
+        Err(crate::Error::Bundle {
+            what: "not landed yet".to_owned(),
+        })
     }
 }
 
 /// Asks a site how it is; changes nothing.
 pub fn status(inventory: &Inventory, connect: &Connector<'_>) -> Result<Status> {
     let _ = (inventory, connect);
-    Err(crate::Error::Bundle { what: "not landed yet".to_owned() })
+    Err(crate::Error::Bundle {
+        what: "not landed yet".to_owned(),
+    })
 }
 
 fn read_edition(archive: &VerifiedArchive) -> Result<ResolvedEdition> {
     let _ = archive;
-    Err(crate::Error::Bundle { what: "not landed yet".to_owned() })
+    Err(crate::Error::Bundle {
+        what: "not landed yet".to_owned(),
+    })
 }

@@ -72,8 +72,15 @@ pub struct ClusterState {
 impl ClusterState {
     /// Reads the cluster's state on the seed, with one command.
     pub fn observe(connection: &mut dyn Connection) -> Result<Self> {
-        let output = connection.check(&Command::script(OBSERVE).as_root().timeout(Duration::from_mins(3)))?;
-        Self::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Error::Answer { host: connection.host().to_owned(), what: "the cluster's state" })
+        let output = connection.check(
+            &Command::script(OBSERVE)
+                .as_root()
+                .timeout(Duration::from_mins(3)),
+        )?;
+        Self::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| Error::Answer {
+            host: connection.host().to_owned(),
+            what: "the cluster's state",
+        })
     }
 
     /// Reads the script's answer; `None` when it is cut short.
@@ -93,11 +100,20 @@ impl ClusterState {
                 "helmchartconfigs" => state.helmchartconfigs = list().unwrap_or_default(),
                 "applicationsets" => state.applicationsets = list().unwrap_or_default(),
                 "applications" => state.applications = list().unwrap_or_default(),
-                "kubeconfig" => state.kubeconfig = (!failed).then(|| SecretString::from(content.trim_start().to_owned())),
-                "token" => state.token = (!failed).then(|| SecretString::from(content.trim().to_owned())),
+                "kubeconfig" => {
+                    state.kubeconfig =
+                        (!failed).then(|| SecretString::from(content.trim_start().to_owned()))
+                }
+                "token" => {
+                    state.token = (!failed).then(|| SecretString::from(content.trim().to_owned()))
+                }
                 "end" => complete = true,
                 other => {
-                    state.certificates.extend(other.strip_prefix("certificate ").map(|file| (file.to_owned(), content.to_owned())));
+                    state.certificates.extend(
+                        other
+                            .strip_prefix("certificate ")
+                            .map(|file| (file.to_owned(), content.to_owned())),
+                    );
                 }
             }
         }
@@ -121,15 +137,23 @@ impl ClusterState {
             "Application" => &self.applications,
             _ => return None,
         };
-        let same = |a: &Value, field: &str| a["metadata"][field].as_str().unwrap_or_default() == wanted["metadata"][field].as_str().unwrap_or_default();
-        among.iter().find(|object| same(object, "name") && same(object, "namespace"))
+        let same = |a: &Value, field: &str| {
+            a["metadata"][field].as_str().unwrap_or_default()
+                == wanted["metadata"][field].as_str().unwrap_or_default()
+        };
+        among
+            .iter()
+            .find(|object| same(object, "name") && same(object, "namespace"))
     }
 
     /// Returns a value of a Secret with our label, decoded.
     pub fn secret_value(&self, namespace: &str, name: &str, key: &str) -> Option<SecretString> {
         use base64::Engine;
-        let secret = self.find(&json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": name}}))?;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(secret["data"][key].as_str()?).ok()?;
+        let secret = self
+            .find(&json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": name}}))?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(secret["data"][key].as_str()?)
+            .ok()?;
         String::from_utf8(bytes).ok().map(SecretString::from)
     }
 }
@@ -156,12 +180,16 @@ impl<'a> NodeView<'a> {
 
     /// Tells whether its condition `kind` is "True".
     pub fn condition(&self, kind: &str) -> bool {
-        self.condition_object(kind).is_some_and(|condition| condition["status"] == "True")
+        self.condition_object(kind)
+            .is_some_and(|condition| condition["status"] == "True")
     }
 
     /// Returns what the kubelet says of why the node is not Ready.
     pub fn reason(&self) -> String {
-        self.condition_object("Ready").and_then(|condition| condition["message"].as_str()).unwrap_or("the node has not reported yet").to_owned()
+        self.condition_object("Ready")
+            .and_then(|condition| condition["message"].as_str())
+            .unwrap_or("the node has not reported yet")
+            .to_owned()
     }
 
     /// Tells whether the node holds a vote in etcd.
@@ -171,7 +199,9 @@ impl<'a> NodeView<'a> {
 
     /// Returns the kubelet's version: RKE2's own.
     pub fn version(&self) -> &'a str {
-        self.0["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or_default()
+        self.0["status"]["nodeInfo"]["kubeletVersion"]
+            .as_str()
+            .unwrap_or_default()
     }
 
     /// Tells whether the node is a server.
@@ -181,17 +211,28 @@ impl<'a> NodeView<'a> {
 
     /// Returns its provider id, which a cloud controller sets.
     pub fn provider_id(&self) -> Option<&'a str> {
-        self.0["spec"]["providerID"].as_str().filter(|id| !id.is_empty())
+        self.0["spec"]["providerID"]
+            .as_str()
+            .filter(|id| !id.is_empty())
     }
 
     /// Returns its internal addresses.
     pub fn internal_ips(&self) -> impl Iterator<Item = &'a str> {
-        let addresses = self.0["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
-        addresses.iter().filter(|address| address["type"] == "InternalIP").filter_map(|address| address["address"].as_str())
+        let addresses = self.0["status"]["addresses"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        addresses
+            .iter()
+            .filter(|address| address["type"] == "InternalIP")
+            .filter_map(|address| address["address"].as_str())
     }
 
     fn condition_object(&self, kind: &str) -> Option<&'a Value> {
-        self.0["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+        self.0["status"]["conditions"]
+            .as_array()?
+            .iter()
+            .find(|condition| condition["type"] == kind)
     }
 }
 
@@ -202,7 +243,9 @@ pub struct Kubectl<'a> {
 
 impl std::fmt::Debug for Kubectl<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kubectl").field("host", &self.connection.host()).finish()
+        f.debug_struct("Kubectl")
+            .field("host", &self.connection.host())
+            .finish()
     }
 }
 
@@ -213,41 +256,66 @@ impl<'a> Kubectl<'a> {
     }
 
     fn command() -> Command {
-        Command::new(KUBECTL).arg("--kubeconfig").arg(KUBECONFIG).as_root()
+        Command::new(KUBECTL)
+            .arg("--kubeconfig")
+            .arg(KUBECONFIG)
+            .as_root()
     }
 
     /// Tells whether the API server says it is ready.
     pub fn is_ready(&mut self) -> Result<bool> {
-        let output = self.connection.run(&Self::command().args(["get", "--raw", "/readyz"]).timeout(Duration::from_secs(30)))?;
+        let output = self.connection.run(
+            &Self::command()
+                .args(["get", "--raw", "/readyz"])
+                .timeout(Duration::from_secs(30)),
+        )?;
         Ok(output.success() && output.text() == "ok")
     }
 
     /// Lists objects; empty when the kind is not known yet, `None` when the API server does not answer.
     pub fn list(&mut self, kind: &str, scope: &[&str]) -> Result<Option<Vec<Value>>> {
-        let output = self.connection.run(&Self::command().arg("get").arg(kind).args(scope).args(["--ignore-not-found", "-o", "json"]))?;
+        let output =
+            self.connection
+                .run(&Self::command().arg("get").arg(kind).args(scope).args([
+                    "--ignore-not-found",
+                    "-o",
+                    "json",
+                ]))?;
         if output.success() {
             if output.stdout.iter().all(u8::is_ascii_whitespace) {
                 return Ok(Some(Vec::new()));
             }
             return match items(&String::from_utf8_lossy(&output.stdout)) {
                 Some(items) => Ok(Some(items)),
-                None => Err(Error::Answer { host: self.connection.host().to_owned(), what: "kubectl get" }),
+                None => Err(Error::Answer {
+                    host: self.connection.host().to_owned(),
+                    what: "kubectl get",
+                }),
             };
         }
-        let unknown_kind = output.error_text().contains("the server doesn't have a resource type");
+        let unknown_kind = output
+            .error_text()
+            .contains("the server doesn't have a resource type");
         Ok(unknown_kind.then(Vec::new))
     }
 
     /// Applies objects server-side; fields that others have taken are taken back.
     pub fn apply(&mut self, objects: &[Value]) -> Result<()> {
-        let command = Self::command().args(["apply", "--server-side", "--force-conflicts"]).arg(format!("--field-manager={MANAGER}")).args(["-f", "-"]);
+        let command = Self::command()
+            .args(["apply", "--server-side", "--force-conflicts"])
+            .arg(format!("--field-manager={MANAGER}"))
+            .args(["-f", "-"]);
         let output = self.connection.run(&command.stdin(list_of(objects)))?;
         self.succeeded(&output, "apply", objects)
     }
 
     /// Creates an object unless it exists; tells whether it was created.
     pub fn create(&mut self, object: &Value) -> Result<bool> {
-        let output = self.connection.run(&Self::command().args(["create", "-f", "-"]).stdin(object.to_string()))?;
+        let output = self.connection.run(
+            &Self::command()
+                .args(["create", "-f", "-"])
+                .stdin(object.to_string()),
+        )?;
         if !output.success() && output.error_text().contains("AlreadyExists") {
             return Ok(false);
         }
@@ -257,22 +325,39 @@ impl<'a> Kubectl<'a> {
 
     /// Deletes an object if it is there.
     pub fn delete(&mut self, words: &[&str]) -> Result<()> {
-        let command = Self::command().arg("delete").args(words).args(["--ignore-not-found", "--timeout=60s"]);
+        let command = Self::command()
+            .arg("delete")
+            .args(words)
+            .args(["--ignore-not-found", "--timeout=60s"]);
         self.connection.check(&command)?;
         Ok(())
     }
 
     /// Lists etcd's members as (id, name), asked of the etcd of `node`.
     pub fn etcd_members(&mut self, node: &str) -> Result<Vec<(u64, String)>> {
-        let output = self.connection.check(&etcdctl(node, &["member", "list", "-w", "json"]))?;
-        let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| Error::Answer { host: self.connection.host().to_owned(), what: "etcd's members" })?;
-        let members = answer["members"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(members.iter().filter_map(|member| Some((member["ID"].as_u64()?, member["name"].as_str()?.to_owned()))).collect())
+        let output = self
+            .connection
+            .check(&etcdctl(node, &["member", "list", "-w", "json"]))?;
+        let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| Error::Answer {
+            host: self.connection.host().to_owned(),
+            what: "etcd's members",
+        })?;
+        let members = answer["members"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        Ok(members
+            .iter()
+            .filter_map(|member| {
+                Some((member["ID"].as_u64()?, member["name"].as_str()?.to_owned()))
+            })
+            .collect())
     }
 
     /// Removes a member of etcd, told to the etcd of `node`.
     pub fn remove_etcd_member(&mut self, node: &str, id: u64) -> Result<()> {
-        self.connection.check(&etcdctl(node, &["member", "remove", &format!("{id:x}")]))?;
+        self.connection
+            .check(&etcdctl(node, &["member", "remove", &format!("{id:x}")]))?;
         Ok(())
     }
 
@@ -312,8 +397,15 @@ fn list_of(objects: &[Value]) -> String {
 /// Names an object for people: `Secret argocd/airgap-charts`.
 pub fn name_of(object: &Value) -> String {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let namespace = object["metadata"]["namespace"].as_str().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-    format!("{} {namespace}{}", word(&object["kind"]), word(&object["metadata"]["name"]))
+    let namespace = object["metadata"]["namespace"]
+        .as_str()
+        .map(|namespace| format!("{namespace}/"))
+        .unwrap_or_default();
+    format!(
+        "{} {namespace}{}",
+        word(&object["kind"]),
+        word(&object["metadata"]["name"])
+    )
 }
 
 /// Adds our label to an object.
@@ -326,13 +418,25 @@ pub fn labelled(mut object: Value) -> Value {
 /// Replaces the address in RKE2's kubeconfig by the cluster's endpoint, and the names `default` by the cluster's.
 pub fn kubeconfig_for(text: &SecretString, endpoint: &str, cluster: &str) -> SecretString {
     let endpoint = crate::render::config::bracketed(endpoint);
-    let text = text.expose_secret().replace("https://127.0.0.1:6443", &format!("https://{endpoint}:6443"));
-    SecretString::from(text.lines().map(|line| rename(line, cluster)).collect::<Vec<_>>().join("\n") + "\n")
+    let text = text.expose_secret().replace(
+        "https://127.0.0.1:6443",
+        &format!("https://{endpoint}:6443"),
+    );
+    SecretString::from(
+        text.lines()
+            .map(|line| rename(line, cluster))
+            .collect::<Vec<_>>()
+            .join("\n")
+            + "\n",
+    )
 }
 
 fn rename(line: &str, cluster: &str) -> String {
     for key in ["name: ", "cluster: ", "user: ", "current-context: "] {
-        if let Some(indent) = line.strip_suffix("default").and_then(|line| line.strip_suffix(key)) {
+        if let Some(indent) = line
+            .strip_suffix("default")
+            .and_then(|line| line.strip_suffix(key))
+        {
             return format!("{indent}{key}{cluster}");
         }
     }
@@ -347,15 +451,25 @@ mod tests {
     fn the_state_is_read_and_a_failed_part_is_nothing() {
         let text = "\n@@part nodes\n{\"items\":[{\"metadata\":{\"name\":\"cp1\"}}]}\n\n@@part applications\n@@failed\n\n@@part token\nK10abc::server:pw\n\n@@part end\n";
         let state = ClusterState::parse(text).expect("complete");
-        assert_eq!(NodeView::new(&state.nodes.as_ref().expect("nodes")[0]).name(), "cp1");
+        assert_eq!(
+            NodeView::new(&state.nodes.as_ref().expect("nodes")[0]).name(),
+            "cp1"
+        );
         assert!(state.applications.is_empty());
-        assert_eq!(state.token.expect("token").expose_secret(), "K10abc::server:pw");
+        assert_eq!(
+            state.token.expect("token").expose_secret(),
+            "K10abc::server:pw"
+        );
     }
 
     #[test]
     fn an_answer_that_is_cut_short_is_refused_and_one_without_an_api_server_is_not() {
         assert!(ClusterState::parse("\n@@part nodes\n{\"items\":[]}").is_none());
-        assert!(!ClusterState::parse("\n@@part nodes\n@@failed\n\n@@part end\n").expect("complete").answers());
+        assert!(
+            !ClusterState::parse("\n@@part nodes\n@@failed\n\n@@part end\n")
+                .expect("complete")
+                .answers()
+        );
     }
 
     #[test]
@@ -371,8 +485,17 @@ mod tests {
     #[test]
     fn objects_are_found_by_kind_namespace_and_name() {
         let secret = json!({"kind": "Secret", "metadata": {"name": "a", "namespace": "n"}, "data": {"k": "djE="}});
-        let state = ClusterState { secrets: vec![secret], ..ClusterState::default() };
-        assert_eq!(state.secret_value("n", "a", "k").expect("a value").expose_secret(), "v1");
+        let state = ClusterState {
+            secrets: vec![secret],
+            ..ClusterState::default()
+        };
+        assert_eq!(
+            state
+                .secret_value("n", "a", "k")
+                .expect("a value")
+                .expose_secret(),
+            "v1"
+        );
         assert!(state.secret_value("other", "a", "k").is_none());
     }
 }

@@ -18,7 +18,10 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Command, Connection, Error, Result, event::{Event, Report}};
+use crate::{
+    Command, Connection, Error, Result,
+    event::{Event, Report},
+};
 
 /// How long a lease lasts without renewal.
 pub const LEASE: Duration = Duration::from_mins(2);
@@ -77,7 +80,11 @@ impl Process {
     /// Returns this process; `None` where there is no readable /proc.
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
-        Some(Self { machine: machine()?, pid, start: start_of(pid)? })
+        Some(Self {
+            machine: machine()?,
+            pid,
+            start: start_of(pid)?,
+        })
     }
 
     /// Tells whether this was a process of this machine that has ended. `false` when that cannot be known.
@@ -95,7 +102,12 @@ fn machine() -> Option<String> {
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // the name, in parentheses, may hold anything; the start time is field 22, the 20th after it
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 /// Why the lock is not to be had.
@@ -111,7 +123,9 @@ fn judge(current: &str, now: i64, is_gone: impl Fn(&Process) -> bool) -> (Claim,
         return (Claim::Free, None);
     }
     // a lock that cannot be read was not written by this program: no holder to wait for
-    let Ok(holder) = serde_json::from_str::<Holder>(current) else { return (Claim::Stale("it cannot be read"), None) };
+    let Ok(holder) = serde_json::from_str::<Holder>(current) else {
+        return (Claim::Stale("it cannot be read"), None);
+    };
     let claim = if is_gone(&holder.process) {
         Claim::Stale("its process on this machine is gone")
     } else if now - holder.renewed > LEASE.as_secs().cast_signed() {
@@ -133,9 +147,17 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock on the seed, over a connection of its own that then belongs to the lock's heartbeat.
-    pub fn acquire(mut connection: Box<dyn Connection>, who: &str, report: Report<'_>) -> Result<Self> {
+    pub fn acquire(
+        mut connection: Box<dyn Connection>,
+        who: &str,
+        report: Report<'_>,
+    ) -> Result<Self> {
         let host = connection.host().to_owned();
-        let process = Process::current().unwrap_or(Process { machine: String::new(), pid: std::process::id(), start: 0 });
+        let process = Process::current().unwrap_or(Process {
+            machine: String::new(),
+            pid: std::process::id(),
+            start: 0,
+        });
         let (now, current) = exchange(&mut *connection, None)?;
         let (claim, holder) = judge(&current, now, Process::is_gone);
         match (&claim, &holder) {
@@ -143,12 +165,21 @@ impl Lock {
             (Claim::Stale(why), holder) => report(Event::Notice {
                 message: format!(
                     "took over the cluster's lock on {host}{}: {why}",
-                    holder.as_ref().map_or_else(String::new, |holder| format!(" from {} (held since {})", holder.who, time(holder.since)))
+                    holder.as_ref().map_or_else(String::new, |holder| format!(
+                        " from {} (held since {})",
+                        holder.who,
+                        time(holder.since)
+                    ))
                 ),
             }),
             _ => {}
         }
-        let mine = Holder { who: who.to_owned(), process, since: now, renewed: now };
+        let mine = Holder {
+            who: who.to_owned(),
+            process,
+            since: now,
+            renewed: now,
+        };
         let wanted = line(&mine);
         let (now, found) = exchange(&mut *connection, Some((&current, &wanted)))?;
         if found != wanted {
@@ -163,12 +194,23 @@ impl Lock {
             let lost = Arc::clone(&lost);
             std::thread::spawn(move || renew(connection, mine, &stopped, &lost))
         };
-        Ok(Self { lost, stop: Some(stop), thread: Some(thread), host })
+        Ok(Self {
+            lost,
+            stop: Some(stop),
+            thread: Some(thread),
+            host,
+        })
     }
 
     /// Fails if another installation has taken the lock over, or the seed could not be reached for as long as a lease.
     pub fn check(&self) -> Result<()> {
-        if self.lost.load(Ordering::Relaxed) { Err(Error::LockLost { host: self.host.clone() }) } else { Ok(()) }
+        if self.lost.load(Ordering::Relaxed) {
+            Err(Error::LockLost {
+                host: self.host.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -183,7 +225,12 @@ impl Drop for Lock {
 }
 
 /// Renews the lease until the lock is dropped, then gives it back.
-fn renew(mut connection: Box<dyn Connection>, mut mine: Holder, stopped: &mpsc::Receiver<()>, lost: &AtomicBool) {
+fn renew(
+    mut connection: Box<dyn Connection>,
+    mut mine: Holder,
+    stopped: &mpsc::Receiver<()>,
+    lost: &AtomicBool,
+) {
     let mut renewed_at = Instant::now();
     loop {
         match stopped.recv_timeout(RENEW) {
@@ -191,7 +238,10 @@ fn renew(mut connection: Box<dyn Connection>, mut mine: Holder, stopped: &mpsc::
             _ => break,
         }
         // the seed's clock, carried on by ours since its last answer
-        let next = Holder { renewed: mine.renewed + renewed_at.elapsed().as_secs().cast_signed(), ..mine.clone() };
+        let next = Holder {
+            renewed: mine.renewed + renewed_at.elapsed().as_secs().cast_signed(),
+            ..mine.clone()
+        };
         match exchange(&mut *connection, Some((&line(&mine), &line(&next)))) {
             Ok((_, found)) if found == line(&next) => {
                 renewed_at = Instant::now();
@@ -215,14 +265,19 @@ fn renew(mut connection: Box<dyn Connection>, mut mine: Holder, stopped: &mpsc::
 
 /// Reads the lock, after replacing `swap.0` by `swap.1` if it was that. Returns the seed's time and what the lock now holds.
 fn exchange(connection: &mut dyn Connection, swap: Option<(&str, &str)>) -> Result<(i64, String)> {
-    let command = Command::script(SCRIPT).as_root().timeout(Duration::from_secs(40));
+    let command = Command::script(SCRIPT)
+        .as_root()
+        .timeout(Duration::from_secs(40));
     let command = match swap {
         None => command.arg("read"),
         Some((from, to)) => command.arg("swap").arg(from).arg(to),
     };
     let text = connection.check(&command)?.text();
     let (now, current) = text.split_once('\n').unwrap_or((&text, ""));
-    let now = now.trim().parse().map_err(|_| Error::Answer { host: connection.host().to_owned(), what: "the cluster's lock" })?;
+    let now = now.trim().parse().map_err(|_| Error::Answer {
+        host: connection.host().to_owned(),
+        what: "the cluster's lock",
+    })?;
     Ok((now, current.trim().to_owned()))
 }
 
@@ -250,7 +305,11 @@ mod tests {
     fn holder() -> Holder {
         Holder {
             who: "ops@bench".into(),
-            process: Process { machine: "boot pid:[1]".into(), pid: 7, start: 70 },
+            process: Process {
+                machine: "boot pid:[1]".into(),
+                pid: 7,
+                start: 70,
+            },
             since: 1000,
             renewed: 1060,
         }
@@ -258,18 +317,27 @@ mod tests {
 
     #[test]
     fn a_fresh_lease_is_held() {
-        assert_eq!(judge(&line(&holder()), 1100, |_| false), (Claim::Held, Some(holder())));
+        assert_eq!(
+            judge(&line(&holder()), 1100, |_| false),
+            (Claim::Held, Some(holder()))
+        );
     }
 
     #[test]
     fn a_lease_that_ran_out_is_stale() {
         let after = 1060 + LEASE.as_secs().cast_signed() + 1;
-        assert!(matches!(judge(&line(&holder()), after, |_| false).0, Claim::Stale(_)));
+        assert!(matches!(
+            judge(&line(&holder()), after, |_| false).0,
+            Claim::Stale(_)
+        ));
     }
 
     #[test]
     fn a_lease_of_a_process_that_is_gone_is_stale_at_once() {
-        assert!(matches!(judge(&line(&holder()), 1061, |_| true).0, Claim::Stale(_)));
+        assert!(matches!(
+            judge(&line(&holder()), 1061, |_| true).0,
+            Claim::Stale(_)
+        ));
     }
 
     #[test]
@@ -282,7 +350,20 @@ mod tests {
     fn this_process_is_not_gone_and_an_ended_one_is() {
         let me = Process::current().expect("a readable /proc");
         assert!(!me.is_gone());
-        assert!(Process { start: me.start + 1, ..me.clone() }.is_gone());
-        assert!(!Process { machine: "elsewhere".into(), start: 0, ..me }.is_gone());
+        assert!(
+            Process {
+                start: me.start + 1,
+                ..me.clone()
+            }
+            .is_gone()
+        );
+        assert!(
+            !Process {
+                machine: "elsewhere".into(),
+                start: 0,
+                ..me
+            }
+            .is_gone()
+        );
     }
 }

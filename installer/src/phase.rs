@@ -33,8 +33,17 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order they run.
-    pub const ALL: [Self; 9] =
-        [Self::Gather, Self::Preflight, Self::Registry, Self::Stage, Self::Seed, Self::Servers, Self::Agents, Self::Platform, Self::Report];
+    pub const ALL: [Self; 9] = [
+        Self::Gather,
+        Self::Preflight,
+        Self::Registry,
+        Self::Stage,
+        Self::Seed,
+        Self::Servers,
+        Self::Agents,
+        Self::Platform,
+        Self::Report,
+    ];
 
     /// Says what the phase does, for a progress line.
     pub fn title(self) -> &'static str {

@@ -40,7 +40,11 @@ pub struct InstallPlan {
 impl InstallPlan {
     /// Tells whether a run would write nothing to the registry, the nodes or the cluster.
     pub fn is_empty(&self) -> bool {
-        self.registry.missing == 0 && self.hosts.iter().all(HostPlan::is_empty) && self.objects.is_empty() && self.waves.iter().all(|wave| wave.pending.is_empty()) && !self.record
+        self.registry.missing == 0
+            && self.hosts.iter().all(HostPlan::is_empty)
+            && self.objects.is_empty()
+            && self.waves.iter().all(|wave| wave.pending.is_empty())
+            && !self.record
     }
 }
 
@@ -97,7 +101,10 @@ pub struct HostPlan {
 impl HostPlan {
     /// Tells whether the host is as it should be.
     pub fn is_empty(&self) -> bool {
-        !self.install && self.files.is_empty() && self.service == Service::Leave && self.stale.is_none()
+        !self.install
+            && self.files.is_empty()
+            && self.service == Service::Leave
+            && self.stale.is_none()
     }
 }
 
@@ -130,21 +137,45 @@ pub struct WavePlan {
 impl fmt::Display for InstallPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let release = &self.release;
-        writeln!(f, "cluster {}: {} {} (release {})", self.cluster, release.edition, release.version, release.release)?;
+        writeln!(
+            f,
+            "cluster {}: {} {} (release {})",
+            self.cluster, release.edition, release.version, release.release
+        )?;
         if let Some(installed) = &self.installed {
-            writeln!(f, "  installed: {} {} (release {})", installed.edition, installed.version, installed.release)?;
+            writeln!(
+                f,
+                "  installed: {} {} (release {})",
+                installed.edition, installed.version, installed.release
+            )?;
         }
         if self.is_empty() {
-            return writeln!(f, "  nothing to change: registry, nodes and platform are as this bundle wants them");
+            return writeln!(
+                f,
+                "  nothing to change: registry, nodes and platform are as this bundle wants them"
+            );
         }
         let registry = &self.registry;
-        writeln!(f, "registry: {} of {} tags missing, at most {} bytes in {} blobs to send", registry.missing, registry.missing + registry.present, registry.bytes, registry.blobs)?;
+        writeln!(
+            f,
+            "registry: {} of {} tags missing, at most {} bytes in {} blobs to send",
+            registry.missing,
+            registry.missing + registry.present,
+            registry.bytes,
+            registry.blobs
+        )?;
         for moved in &registry.moved {
             writeln!(f, "  moves {moved}")?;
         }
         match &self.seed {
-            Seed::Founds { host } => writeln!(f, "seed: {host} founds the cluster; no server runs it yet")?,
-            Seed::Restarts { host, members } => writeln!(f, "seed: {host}; the cluster is stopped, {} hold its data and are started", members.join(", "))?,
+            Seed::Founds { host } => {
+                writeln!(f, "seed: {host} founds the cluster; no server runs it yet")?
+            }
+            Seed::Restarts { host, members } => writeln!(
+                f,
+                "seed: {host}; the cluster is stopped, {} hold its data and are started",
+                members.join(", ")
+            )?,
             Seed::Runs { host } => writeln!(f, "seed: {host} runs this cluster")?,
         }
         for host in self.hosts.iter().filter(|host| !host.is_empty()) {
@@ -158,20 +189,31 @@ impl fmt::Display for InstallPlan {
             if !host.files.is_empty() {
                 write!(f, " write {};", host.files.join(", "))?;
             }
-            writeln!(f, "{}", match host.service {
-                Service::Leave => "",
-                Service::Found => " start, found the cluster",
-                Service::Join => " start, join",
-                Service::Start => " start",
-                Service::Restart => " rolling restart, because its configuration changed",
-            })?;
+            writeln!(
+                f,
+                "{}",
+                match host.service {
+                    Service::Leave => "",
+                    Service::Found => " start, found the cluster",
+                    Service::Join => " start, join",
+                    Service::Start => " start",
+                    Service::Restart => " rolling restart, because its configuration changed",
+                }
+            )?;
         }
         for object in &self.objects {
             writeln!(f, "apply {object}")?;
         }
-        for (number, wave) in self.waves.iter().enumerate().filter(|(_, wave)| !wave.pending.is_empty()) {
+        for (number, wave) in self
+            .waves
+            .iter()
+            .enumerate()
+            .filter(|(_, wave)| !wave.pending.is_empty())
+        {
             writeln!(f, "wave {}: {}", number + 1, wave.pending.join(", "))?;
         }
-        self.notices.iter().try_for_each(|notice| writeln!(f, "note: {notice}"))
+        self.notices
+            .iter()
+            .try_for_each(|notice| writeln!(f, "note: {notice}"))
     }
 }

@@ -63,12 +63,22 @@ struct BlobPush {
 }
 
 /// Asks for every tag of `contents`, `jobs` at a time, and plans what to send.
-pub async fn plan(registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usize, report: Report<'_>) -> Result<PushPlan> {
+pub async fn plan(
+    registry: &SiteRegistry,
+    archive: &VerifiedArchive,
+    jobs: usize,
+    report: Report<'_>,
+) -> Result<PushPlan> {
     let contents = Contents::of(archive)?;
     let asked: Vec<(Artifact, Option<Digest>)> = streams::iter(contents.artifacts)
         .map(|artifact| async move {
-            let reference = artifact.tag.clone().map_or_else(|| ManifestReference::Digest(artifact.digest.clone()), ManifestReference::Tag);
-            let found = registry.head_manifest(&artifact.repository, &reference).await?;
+            let reference = artifact.tag.clone().map_or_else(
+                || ManifestReference::Digest(artifact.digest.clone()),
+                ManifestReference::Tag,
+            );
+            let found = registry
+                .head_manifest(&artifact.repository, &reference)
+                .await?;
             Ok::<_, Error>((artifact, found))
         })
         .buffered(jobs.max(1))
@@ -81,7 +91,12 @@ pub async fn plan(registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usiz
         match found {
             Some(digest) if digest == artifact.digest => {
                 summary.present += 1;
-                holders.extend(artifact.blobs.iter().map(|(digest, _)| (digest.clone(), artifact.repository.clone())));
+                holders.extend(
+                    artifact
+                        .blobs
+                        .iter()
+                        .map(|(digest, _)| (digest.clone(), artifact.repository.clone())),
+                );
             }
             Some(other) if artifact.kind == Kind::Signature => {
                 report(Event::Warning {
@@ -90,7 +105,9 @@ pub async fn plan(registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usiz
                         artifact.name()
                     ),
                 });
-                summary.kept_signatures.push(format!("{}: {other}", artifact.name()));
+                summary
+                    .kept_signatures
+                    .push(format!("{}: {other}", artifact.name()));
             }
             Some(other) => {
                 summary.moved.push(format!("{}: {other}", artifact.name()));
@@ -102,18 +119,35 @@ pub async fn plan(registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usiz
     let mut needed: HashMap<Digest, (u64, BTreeSet<RepositoryName>)> = HashMap::new();
     for artifact in &missing {
         for (digest, size) in &artifact.blobs {
-            needed.entry(digest.clone()).or_insert_with(|| (*size, BTreeSet::new())).1.insert(artifact.repository.clone());
+            needed
+                .entry(digest.clone())
+                .or_insert_with(|| (*size, BTreeSet::new()))
+                .1
+                .insert(artifact.repository.clone());
         }
     }
     let mut blobs: Vec<BlobPush> = needed
         .into_iter()
-        .map(|(digest, (size, repositories))| BlobPush { holder: holders.get(&digest).cloned(), repositories: repositories.into_iter().collect(), digest, size })
+        .map(|(digest, (size, repositories))| BlobPush {
+            holder: holders.get(&digest).cloned(),
+            repositories: repositories.into_iter().collect(),
+            digest,
+            size,
+        })
         .collect();
-    blobs.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.digest.as_ref().cmp(b.digest.as_ref())));
+    blobs.sort_by(|a, b| {
+        b.size
+            .cmp(&a.size)
+            .then_with(|| a.digest.as_ref().cmp(b.digest.as_ref()))
+    });
     summary.missing = missing.len() as u64;
     summary.blobs = blobs.len() as u64;
     summary.bytes = blobs.iter().map(|blob| blob.size).sum();
-    Ok(PushPlan { missing, blobs, summary })
+    Ok(PushPlan {
+        missing,
+        blobs,
+        summary,
+    })
 }
 
 impl PushPlan {
@@ -124,16 +158,37 @@ impl PushPlan {
 
     /// Sends what is missing, and proves it there. The first failure stops what has not begun; what is under way is finished, so the next
     /// run has less to do.
-    pub async fn run(&self, registry: &SiteRegistry, archive: &VerifiedArchive, jobs: usize, report: Report<'_>) -> Result<()> {
+    pub async fn run(
+        &self,
+        registry: &SiteRegistry,
+        archive: &VerifiedArchive,
+        jobs: usize,
+        report: Report<'_>,
+    ) -> Result<()> {
         // a blob that is being sent holds up to four frames of the archive's pool, whatever was asked for
         let uploads = jobs.clamp(1, stream::MOST_UPLOADS);
         let stop = AtomicBool::new(false);
-        self.each(&self.blobs, uploads, &stop, |blob| push_blob(registry, archive, blob, report)).await?;
-        self.each(&self.missing, jobs, &stop, |artifact| push_manifests(registry, archive, artifact)).await?;
-        self.each(&self.missing, jobs, &stop, |artifact| push_tag(registry, archive, artifact, report)).await
+        self.each(&self.blobs, uploads, &stop, |blob| {
+            push_blob(registry, archive, blob, report)
+        })
+        .await?;
+        self.each(&self.missing, jobs, &stop, |artifact| {
+            push_manifests(registry, archive, artifact)
+        })
+        .await?;
+        self.each(&self.missing, jobs, &stop, |artifact| {
+            push_tag(registry, archive, artifact, report)
+        })
+        .await
     }
 
-    async fn each<'a, T, F>(&self, items: &'a [T], jobs: usize, stop: &AtomicBool, work: impl Fn(&'a T) -> F) -> Result<()>
+    async fn each<'a, T, F>(
+        &self,
+        items: &'a [T],
+        jobs: usize,
+        stop: &AtomicBool,
+        work: impl Fn(&'a T) -> F,
+    ) -> Result<()>
     where
         F: Future<Output = Result<()>>,
     {
@@ -144,7 +199,8 @@ impl PushPlan {
                     if stop.load(Ordering::Relaxed) {
                         return Ok(());
                     }
-                    task.await.inspect_err(|_| stop.store(true, Ordering::Relaxed))
+                    task.await
+                        .inspect_err(|_| stop.store(true, Ordering::Relaxed))
                 }
             })
             .buffer_unordered(jobs.max(1))
@@ -152,13 +208,25 @@ impl PushPlan {
             .await;
         let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
         // of several failures, "do not trust" is the one to hear about
-        let worst = errors.iter().position(|error| error.class() == crate::ExitClass::DoNotTrust).unwrap_or(0);
-        if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(worst)) }
+        let worst = errors
+            .iter()
+            .position(|error| error.class() == crate::ExitClass::DoNotTrust)
+            .unwrap_or(0);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors.swap_remove(worst))
+        }
     }
 }
 
 /// Puts one blob into every repository that needs it: sent once at most, mounted elsewhere.
-async fn push_blob(registry: &SiteRegistry, archive: &VerifiedArchive, blob: &BlobPush, report: Report<'_>) -> Result<()> {
+async fn push_blob(
+    registry: &SiteRegistry,
+    archive: &VerifiedArchive,
+    blob: &BlobPush,
+    report: Report<'_>,
+) -> Result<()> {
     let mut holder = blob.holder.clone();
     let mut lacking = Vec::new();
     for repository in &blob.repositories {
@@ -175,35 +243,72 @@ async fn push_blob(registry: &SiteRegistry, archive: &VerifiedArchive, blob: &Bl
         {
             continue;
         }
-        stream::upload(registry, archive, repository, &blob.digest, blob.size, report).await?;
+        stream::upload(
+            registry,
+            archive,
+            repository,
+            &blob.digest,
+            blob.size,
+            report,
+        )
+        .await?;
         holder = Some(repository.clone());
         sent = true;
     }
-    report(Event::PushedBlob { digest: blob.digest.to_string(), size: blob.size, sent });
+    report(Event::PushedBlob {
+        digest: blob.digest.to_string(),
+        size: blob.size,
+        sent,
+    });
     Ok(())
 }
 
 /// Puts an artifact's manifests under their digests, children first.
-async fn push_manifests(registry: &SiteRegistry, archive: &VerifiedArchive, artifact: &Artifact) -> Result<()> {
-    for (digest, media_type) in artifact.children.iter().chain([&(artifact.digest.clone(), artifact.media_type.clone())]) {
+async fn push_manifests(
+    registry: &SiteRegistry,
+    archive: &VerifiedArchive,
+    artifact: &Artifact,
+) -> Result<()> {
+    for (digest, media_type) in artifact
+        .children
+        .iter()
+        .chain([&(artifact.digest.clone(), artifact.media_type.clone())])
+    {
         let bytes = archive.manifest(digest)?;
         if artifact.kind == Kind::Referrer && *digest == artifact.digest {
-            registry.put_referrer(&artifact.repository, media_type, &bytes).await?;
+            registry
+                .put_referrer(&artifact.repository, media_type, &bytes)
+                .await?;
         } else {
-            registry.put_manifest(&artifact.repository, media_type, &bytes).await?;
+            registry
+                .put_manifest(&artifact.repository, media_type, &bytes)
+                .await?;
         }
     }
     Ok(())
 }
 
 /// Points an artifact's tag at it; the registry's client reads it back.
-async fn push_tag(registry: &SiteRegistry, archive: &VerifiedArchive, artifact: &Artifact, report: Report<'_>) -> Result<()> {
-    let Some(tag) = &artifact.tag else { return Ok(()) };
+async fn push_tag(
+    registry: &SiteRegistry,
+    archive: &VerifiedArchive,
+    artifact: &Artifact,
+    report: Report<'_>,
+) -> Result<()> {
+    let Some(tag) = &artifact.tag else {
+        return Ok(());
+    };
     let bytes = archive.manifest(&artifact.digest)?;
-    let outcome = registry.tag(&artifact.repository, tag, &artifact.media_type, &bytes).await?;
+    let outcome = registry
+        .tag(&artifact.repository, tag, &artifact.media_type, &bytes)
+        .await?;
     if let TagOutcome::Moved { from } = outcome {
-        report(Event::Notice { message: format!("{} pointed at {from} before", artifact.name()) });
+        report(Event::Notice {
+            message: format!("{} pointed at {from} before", artifact.name()),
+        });
     }
-    report(Event::PushedTag { name: artifact.name() });
+    report(Event::PushedTag {
+        name: artifact.name(),
+    });
     Ok(())
 }

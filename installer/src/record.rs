@@ -90,7 +90,9 @@ pub struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The site has seen a later release.
-    #[error("release {offered} of the bundle is older than release {known} ({version}), which this site {has}")]
+    #[error(
+        "release {offered} of the bundle is older than release {known} ({version}), which this site {has}"
+    )]
     Older {
         /// The bundle's release.
         offered: u64,
@@ -102,7 +104,9 @@ pub enum Refusal {
         has: &'static str,
     },
     /// The same release number, but other contents.
-    #[error("release {release} of the bundle has index {offered}, but this site knows it with index {known}: one of them is not what the publisher released")]
+    #[error(
+        "release {release} of the bundle has index {offered}, but this site knows it with index {known}: one of them is not what the publisher released"
+    )]
     Other {
         /// The release number of both.
         release: u64,
@@ -125,16 +129,31 @@ pub enum Refusal {
 ///
 /// `allow_downgrade` accepts an older release and other contents, never an expired bundle; a bundle that is installed already is exempt
 /// from expiry, so a node can be replaced at any time.
-pub fn check(record: Option<&Record>, offer: &Offer, system_clock: Timestamp, allow_downgrade: bool) -> Result<(), Refusal> {
+pub fn check(
+    record: Option<&Record>,
+    offer: &Offer,
+    system_clock: Timestamp,
+    allow_downgrade: bool,
+) -> Result<(), Refusal> {
     let installed = record.and_then(|record| record.installed.as_ref());
     let target = record.and_then(|record| record.target.as_ref());
     if !allow_downgrade {
-        for (known, has) in [(installed, "has installed"), (target, "has begun to install")] {
+        for (known, has) in [
+            (installed, "has installed"),
+            (target, "has begun to install"),
+        ] {
             let Some(known) = known else { continue };
             if offer.release.release < known.release {
-                return Err(Refusal::Older { offered: offer.release.release, known: known.release, version: known.version.clone(), has });
+                return Err(Refusal::Older {
+                    offered: offer.release.release,
+                    known: known.release,
+                    version: known.version.clone(),
+                    has,
+                });
             }
-            let same_line = known.release == offer.release.release && known.edition == offer.release.edition && known.platform == offer.release.platform;
+            let same_line = known.release == offer.release.release
+                && known.edition == offer.release.edition
+                && known.platform == offer.release.platform;
             if same_line && known.index_digest != offer.release.index_digest && !offer.delta {
                 return Err(Refusal::Other {
                     release: known.release,
@@ -146,14 +165,18 @@ pub fn check(record: Option<&Record>, offer: &Offer, system_clock: Timestamp, al
     }
     let now = clock(record, offer, system_clock);
     match offer.expires {
-        Some(expires) if now > expires && installed != Some(&offer.release) => Err(Refusal::Expired { expires, now }),
+        Some(expires) if now > expires && installed != Some(&offer.release) => {
+            Err(Refusal::Expired { expires, now })
+        }
         _ => Ok(()),
     }
 }
 
 /// The latest time known: a clock that was set back does not revive an expired bundle.
 pub fn clock(record: Option<&Record>, offer: &Offer, system_clock: Timestamp) -> Timestamp {
-    record.map_or(system_clock, |record| record.last_seen.max(system_clock)).max(offer.created)
+    record
+        .map_or(system_clock, |record| record.last_seen.max(system_clock))
+        .max(offer.created)
 }
 
 #[cfg(test)]
@@ -176,11 +199,21 @@ mod tests {
     }
 
     fn offer(number: u64, digest: &str) -> Offer {
-        Offer { release: release(number, digest), created: time("2026-11-01T00:00:00Z"), expires: None, delta: false }
+        Offer {
+            release: release(number, digest),
+            created: time("2026-11-01T00:00:00Z"),
+            expires: None,
+            delta: false,
+        }
     }
 
     fn record(installed: Option<Release>, target: Option<Release>) -> Record {
-        Record { cluster: "prod".into(), installed, target, last_seen: time("2026-11-10T00:00:00Z") }
+        Record {
+            cluster: "prod".into(),
+            installed,
+            target,
+            last_seen: time("2026-11-10T00:00:00Z"),
+        }
     }
 
     const NOW: &str = "2026-11-21T00:00:00Z";
@@ -189,30 +222,59 @@ mod tests {
     fn a_first_installation_and_the_same_bundle_again_are_fine() {
         assert_eq!(check(None, &offer(3, "a"), time(NOW), false), Ok(()));
         let known = record(Some(release(3, "a")), Some(release(3, "a")));
-        assert_eq!(check(Some(&known), &offer(3, "a"), time(NOW), false), Ok(()));
-        assert_eq!(check(Some(&known), &offer(4, "b"), time(NOW), false), Ok(()));
+        assert_eq!(
+            check(Some(&known), &offer(3, "a"), time(NOW), false),
+            Ok(())
+        );
+        assert_eq!(
+            check(Some(&known), &offer(4, "b"), time(NOW), false),
+            Ok(())
+        );
     }
 
     #[test]
     fn a_downgrade_is_refused_and_can_be_allowed() {
         let known = record(Some(release(5, "a")), Some(release(5, "a")));
         let refusal = check(Some(&known), &offer(4, "b"), time(NOW), false).expect_err("older");
-        assert_eq!(refusal.to_string(), "release 4 of the bundle is older than release 5 (1.5.0), which this site has installed");
+        assert_eq!(
+            refusal.to_string(),
+            "release 4 of the bundle is older than release 5 (1.5.0), which this site has installed"
+        );
         assert_eq!(check(Some(&known), &offer(4, "b"), time(NOW), true), Ok(()));
     }
 
     #[test]
     fn a_begun_release_counts_as_well() {
         let known = record(Some(release(3, "a")), Some(release(5, "c")));
-        let refusal = check(Some(&known), &offer(4, "b"), time(NOW), false).expect_err("older than the target");
-        assert!(refusal.to_string().ends_with("which this site has begun to install"), "{refusal}");
+        let refusal = check(Some(&known), &offer(4, "b"), time(NOW), false)
+            .expect_err("older than the target");
+        assert!(
+            refusal
+                .to_string()
+                .ends_with("which this site has begun to install"),
+            "{refusal}"
+        );
     }
 
     #[test]
     fn other_contents_under_the_same_number_are_refused_unless_a_delta_or_another_edition() {
         let known = record(Some(release(3, "a")), None);
-        assert!(matches!(check(Some(&known), &offer(3, "b"), time(NOW), false), Err(Refusal::Other { .. })));
-        assert_eq!(check(Some(&known), &Offer { delta: true, ..offer(3, "b") }, time(NOW), false), Ok(()));
+        assert!(matches!(
+            check(Some(&known), &offer(3, "b"), time(NOW), false),
+            Err(Refusal::Other { .. })
+        ));
+        assert_eq!(
+            check(
+                Some(&known),
+                &Offer {
+                    delta: true,
+                    ..offer(3, "b")
+                },
+                time(NOW),
+                false
+            ),
+            Ok(())
+        );
         let mut enterprise = offer(3, "b");
         enterprise.release.edition = "enterprise".into();
         assert_eq!(check(Some(&known), &enterprise, time(NOW), false), Ok(()));
@@ -222,24 +284,47 @@ mod tests {
     fn an_expired_bundle_is_refused_even_when_the_clock_was_set_back() {
         let mut bundle = offer(4, "b");
         bundle.expires = Some(time("2026-11-05T00:00:00Z"));
-        assert!(matches!(check(None, &bundle, time(NOW), true), Err(Refusal::Expired { .. })));
+        assert!(matches!(
+            check(None, &bundle, time(NOW), true),
+            Err(Refusal::Expired { .. })
+        ));
         let known = record(Some(release(3, "a")), None);
-        assert!(matches!(check(Some(&known), &bundle, time("2020-01-01T00:00:00Z"), false), Err(Refusal::Expired { .. })));
+        assert!(matches!(
+            check(Some(&known), &bundle, time("2020-01-01T00:00:00Z"), false),
+            Err(Refusal::Expired { .. })
+        ));
     }
 
     #[test]
     fn an_installed_release_does_not_expire() {
         let mut bundle = offer(4, "b");
         bundle.expires = Some(bundle.created + 24.hours());
-        assert_eq!(check(Some(&record(Some(release(4, "b")), None)), &bundle, time(NOW), false), Ok(()));
+        assert_eq!(
+            check(
+                Some(&record(Some(release(4, "b")), None)),
+                &bundle,
+                time(NOW),
+                false
+            ),
+            Ok(())
+        );
     }
 
     #[test]
     fn copies_merge_to_the_highest() {
         let old = record(Some(release(3, "a")), None);
-        let new = Record { last_seen: time("2026-11-12T00:00:00Z"), ..record(None, Some(release(4, "b"))) };
+        let new = Record {
+            last_seen: time("2026-11-12T00:00:00Z"),
+            ..record(None, Some(release(4, "b")))
+        };
         let merged = Record::merge([old, new]).expect("copies");
-        assert_eq!((merged.installed.expect("installed").release, merged.target.expect("target").release), (3, 4));
+        assert_eq!(
+            (
+                merged.installed.expect("installed").release,
+                merged.target.expect("target").release
+            ),
+            (3, 4)
+        );
         assert_eq!(merged.last_seen, time("2026-11-12T00:00:00Z"));
         assert_eq!(Record::merge([]), None);
     }

@@ -41,28 +41,47 @@ pub struct NodeFile {
 
 impl std::fmt::Debug for NodeFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeFile").field("path", &self.path).field("mode", &format_args!("{:04o}", self.mode)).field("bytes", &self.content.len()).finish_non_exhaustive()
+        f.debug_struct("NodeFile")
+            .field("path", &self.path)
+            .field("mode", &format_args!("{:04o}", self.mode))
+            .field("bytes", &self.content.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl NodeFile {
     fn new(path: impl AsRef<Utf8Path>, mode: u32, content: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.as_ref().to_owned(), mode, content: content.into() }
+        Self {
+            path: path.as_ref().to_owned(),
+            mode,
+            content: content.into(),
+        }
     }
 }
 
 /// Writes a value as YAML with sorted keys, under the header.
 fn yaml(value: &Value) -> crate::Result<String> {
-    Ok(format!("{HEADER}{}", airgap_manifests::to_yaml(value).map_err(manifests::rendering)?))
+    Ok(format!(
+        "{HEADER}{}",
+        airgap_manifests::to_yaml(value).map_err(manifests::rendering)?
+    ))
 }
 
 /// Tells whether every field of `wanted` is in `found` as wanted. What the API server adds does not count; lists must agree in full.
 pub fn covers(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| found.get(key).map_or_else(|| is_empty(value), |found| covers(found, value)))
+        (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {
+            found
+                .get(key)
+                .map_or_else(|| is_empty(value), |found| covers(found, value))
+        }),
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len()
+                && found
+                    .iter()
+                    .zip(wanted)
+                    .all(|(found, wanted)| covers(found, wanted))
         }
-        (Value::Array(found), Value::Array(wanted)) => found.len() == wanted.len() && found.iter().zip(wanted).all(|(found, wanted)| covers(found, wanted)),
         (found, wanted) => found == wanted,
     }
 }
@@ -85,9 +104,18 @@ mod tests {
     #[test]
     fn what_the_server_adds_is_no_difference_but_what_it_lacks_is() {
         let wanted = json!({"spec": {"a": 1, "empty": {}, "list": [{"x": 1}]}});
-        assert!(covers(&json!({"spec": {"a": 1, "list": [{"x": 1, "added": true}]}, "status": {}}), &wanted));
-        assert!(!covers(&json!({"spec": {"a": 2, "list": [{"x": 1}]}}), &wanted));
-        assert!(!covers(&json!({"spec": {"a": 1, "list": [{"x": 1}, {"x": 2}]}}), &wanted));
+        assert!(covers(
+            &json!({"spec": {"a": 1, "list": [{"x": 1, "added": true}]}, "status": {}}),
+            &wanted
+        ));
+        assert!(!covers(
+            &json!({"spec": {"a": 2, "list": [{"x": 1}]}}),
+            &wanted
+        ));
+        assert!(!covers(
+            &json!({"spec": {"a": 1, "list": [{"x": 1}, {"x": 2}]}}),
+            &wanted
+        ));
         assert!(!covers(&json!({"spec": {"list": [{"x": 1}]}}), &wanted));
     }
 

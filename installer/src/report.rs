@@ -76,15 +76,35 @@ impl InstallReport {
         let mut text = String::new();
         let release = &self.release;
         // writing to a string cannot fail
-        let _ = writeln!(text, "Cluster {} runs {} {} (release {}, index {})", self.cluster, release.edition, release.version, release.release, release.index_digest);
+        let _ = writeln!(
+            text,
+            "Cluster {} runs {} {} (release {}, index {})",
+            self.cluster, release.edition, release.version, release.release, release.index_digest
+        );
         let _ = writeln!(text, "Signed by {}", self.signed_by.join(", "));
         let _ = writeln!(text, "\nNodes");
         for node in &self.nodes {
-            let _ = writeln!(text, "  {:<20} {:<7} {:<18} {}", node.name, node.role, node.version, if node.ready { "Ready" } else { "NotReady" });
+            let _ = writeln!(
+                text,
+                "  {:<20} {:<7} {:<18} {}",
+                node.name,
+                node.role,
+                node.version,
+                if node.ready { "Ready" } else { "NotReady" }
+            );
         }
         let _ = writeln!(text, "\nComponents");
         for component in &self.components {
-            let _ = writeln!(text, "  {} {}{}", component.title, component.version, component.url.as_ref().map_or_else(String::new, |url| format!("  {url}")));
+            let _ = writeln!(
+                text,
+                "  {} {}{}",
+                component.title,
+                component.version,
+                component
+                    .url
+                    .as_ref()
+                    .map_or_else(String::new, |url| format!("  {url}"))
+            );
             if let Some((user, line)) = &component.admin {
                 let _ = writeln!(text, "    user {user}, password: {line}");
             }
@@ -96,22 +116,37 @@ impl InstallReport {
             }
         }
         let _ = writeln!(text, "\nRecovery");
-        let _ = writeln!(text, "  {}/recovery holds the cluster's token. Without it a backup of etcd cannot be restored.", self.folder);
+        let _ = writeln!(
+            text,
+            "  {}/recovery holds the cluster's token. Without it a backup of etcd cannot be restored.",
+            self.folder
+        );
         let _ = writeln!(text, "  Store it offline, then delete it here.");
         text
     }
 }
 
 /// Writes the folder; files that are right already are left alone. Returns how many were written.
-pub(crate) fn write(folder: &Utf8Path, report: &InstallReport, kubeconfig: Option<&SecretString>, token: Option<&SecretString>) -> Result<u64> {
+pub(crate) fn write(
+    folder: &Utf8Path,
+    report: &InstallReport,
+    kubeconfig: Option<&SecretString>,
+    token: Option<&SecretString>,
+) -> Result<u64> {
     make_folder(folder)?;
     let mut written = 0;
     if let Some(kubeconfig) = kubeconfig {
-        written += u64::from(write_private(&folder.join("kubeconfig"), kubeconfig.expose_secret())?);
+        written += u64::from(write_private(
+            &folder.join("kubeconfig"),
+            kubeconfig.expose_secret(),
+        )?);
     }
     if let Some(token) = token {
         make_folder(&folder.join("recovery"))?;
-        written += u64::from(write_private(&folder.join("recovery/server-token"), &format!("{}\n", token.expose_secret()))?);
+        written += u64::from(write_private(
+            &folder.join("recovery/server-token"),
+            &format!("{}\n", token.expose_secret()),
+        )?);
     }
     written += u64::from(write_private(&folder.join("report.txt"), &report.text())?);
     Ok(written)
@@ -119,8 +154,15 @@ pub(crate) fn write(folder: &Utf8Path, report: &InstallReport, kubeconfig: Optio
 
 fn make_folder(folder: &Utf8Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let failed = |source| Error::ReportFolder { path: folder.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let failed = |source| Error::ReportFolder {
+        path: folder.to_owned(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
     fs_err::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(failed)
 }
 
@@ -132,10 +174,21 @@ fn write_private(path: &Utf8Path, content: &str) -> Result<bool> {
     if fs_err::read(path).is_ok_and(|present| present == content.as_bytes()) {
         return Ok(false);
     }
-    let failed = |source| Error::ReportFolder { path: path.to_owned(), source };
+    let failed = |source| Error::ReportFolder {
+        path: path.to_owned(),
+        source,
+    };
     let temporary = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file = fs_err::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failed)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    let mut file = fs_err::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(content.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     fs_err::rename(&temporary, path).map_err(failed)?;
     Ok(true)
 }

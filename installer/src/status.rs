@@ -36,7 +36,11 @@ pub struct Status {
 impl Status {
     /// Tells whether everything asked is as it should be.
     pub fn is_well(&self) -> bool {
-        self.asked.is_some() && self.problems.is_empty() && self.unhealthy.is_empty() && self.begun.is_none() && self.nodes.iter().all(|node| node.ready)
+        self.asked.is_some()
+            && self.problems.is_empty()
+            && self.unhealthy.is_empty()
+            && self.begun.is_none()
+            && self.nodes.iter().all(|node| node.ready)
     }
 }
 
@@ -82,23 +86,41 @@ pub(crate) fn certificate(name: &str, pem: &str, now: Timestamp) -> Option<Certi
     let (_, block) = x509_parser::pem::parse_x509_pem(pem.trim_start().as_bytes()).ok()?;
     let ends = block.parse_x509().ok()?.validity().not_after.timestamp();
     let expires = Timestamp::from_second(ends).ok()?;
-    Some(CertificateStatus { name: name.to_owned(), expires, days_left: (ends - now.as_second()).div_euclid(86_400) })
+    Some(CertificateStatus {
+        name: name.to_owned(),
+        expires,
+        days_left: (ends - now.as_second()).div_euclid(86_400),
+    })
 }
 
 /// Returns the certificates of the state, the next to end first.
 pub(crate) fn certificates(state: &ClusterState, now: Timestamp) -> Vec<CertificateStatus> {
-    let mut found: Vec<_> = state.certificates.iter().filter_map(|(name, pem)| certificate(name, pem, now)).collect();
+    let mut found: Vec<_> = state
+        .certificates
+        .iter()
+        .filter_map(|(name, pem)| certificate(name, pem, now))
+        .collect();
     found.sort_by(|a, b| a.expires.cmp(&b.expires).then_with(|| a.name.cmp(&b.name)));
     found
 }
 
 /// Returns the Applications that are not well.
 pub(crate) fn unhealthy(state: &ClusterState) -> Vec<ApplicationStatus> {
-    let name = |application: &serde_json::Value| application["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = |application: &serde_json::Value| {
+        application["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     let mut ill: Vec<_> = state
         .applications
         .iter()
-        .filter_map(|application| Some(ApplicationStatus { name: name(application), reason: health::trouble(Some(application), airgap_manifests::Gate::Healthy)? }))
+        .filter_map(|application| {
+            Some(ApplicationStatus {
+                name: name(application),
+                reason: health::trouble(Some(application), airgap_manifests::Gate::Healthy)?,
+            })
+        })
         .collect();
     ill.sort_by(|a, b| a.name.cmp(&b.name));
     ill
@@ -107,7 +129,11 @@ pub(crate) fn unhealthy(state: &ClusterState) -> Vec<ApplicationStatus> {
 /// Returns the record that the cluster's own Secret holds.
 pub(crate) fn record_of(state: &ClusterState) -> Option<Record> {
     use secrecy::ExposeSecret;
-    Record::parse(state.secret_value("kube-system", crate::record::RECORD_SECRET, "record")?.expose_secret())
+    Record::parse(
+        state
+            .secret_value("kube-system", crate::record::RECORD_SECRET, "record")?
+            .expose_secret(),
+    )
 }
 
 /// Returns a node's status.
@@ -117,7 +143,12 @@ pub(crate) fn node(host: &str, role: String, node: Option<NodeView<'_>>) -> Node
         name: host.to_owned(),
         role,
         version: node.as_ref().map(|node| node.version().to_owned()),
-        reason: (!ready).then(|| node.as_ref().map_or_else(|| "no node of the cluster has this host's name".to_owned(), NodeView::reason)),
+        reason: (!ready).then(|| {
+            node.as_ref().map_or_else(
+                || "no node of the cluster has this host's name".to_owned(),
+                NodeView::reason,
+            )
+        }),
         ready,
     }
 }
@@ -128,7 +159,14 @@ mod tests {
 
     #[test]
     fn rubbish_is_no_certificate() {
-        assert_eq!(certificate("x.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Timestamp::UNIX_EPOCH), None);
+        assert_eq!(
+            certificate(
+                "x.crt",
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                Timestamp::UNIX_EPOCH
+            ),
+            None
+        );
         assert_eq!(certificate("x.crt", "", Timestamp::UNIX_EPOCH), None);
     }
 }

@@ -47,7 +47,10 @@ pub struct Artifact {
 impl Artifact {
     /// Returns repository and tag, or digest, for people.
     pub fn name(&self) -> String {
-        self.tag.as_ref().map_or_else(|| format!("{}@{}", self.repository, self.digest), |tag| format!("{}:{tag}", self.repository))
+        self.tag.as_ref().map_or_else(
+            || format!("{}@{}", self.repository, self.digest),
+            |tag| format!("{}:{tag}", self.repository),
+        )
     }
 }
 
@@ -64,21 +67,48 @@ impl Contents {
         let mut artifacts = Vec::new();
         let mut holders: HashMap<Digest, BTreeSet<RepositoryName>> = HashMap::new();
         for entry in archive.entries() {
-            let Some((repository, tag)) = place(entry.role, entry.name.as_deref())? else { continue };
-            let artifact = artifact(archive, Kind::Content, repository, Some(tag), entry.descriptor.digest(), entry.descriptor.media_type())?;
-            for digest in artifact.children.iter().map(|(digest, _)| digest).chain([&artifact.digest]) {
-                holders.entry(digest.clone()).or_default().insert(artifact.repository.clone());
+            let Some((repository, tag)) = place(entry.role, entry.name.as_deref())? else {
+                continue;
+            };
+            let artifact = artifact(
+                archive,
+                Kind::Content,
+                repository,
+                Some(tag),
+                entry.descriptor.digest(),
+                entry.descriptor.media_type(),
+            )?;
+            for digest in artifact
+                .children
+                .iter()
+                .map(|(digest, _)| digest)
+                .chain([&artifact.digest])
+            {
+                holders
+                    .entry(digest.clone())
+                    .or_default()
+                    .insert(artifact.repository.clone());
             }
             artifacts.push(artifact);
         }
         for entry in archive.entries() {
-            let (Some(subject), Role::Signature | Role::Referrer) = (&entry.subject, entry.role) else { continue };
+            let (Some(subject), Role::Signature | Role::Referrer) = (&entry.subject, entry.role)
+            else {
+                continue;
+            };
             for repository in holders.get(subject).into_iter().flatten() {
                 let (kind, tag) = match entry.role {
                     Role::Signature => (Kind::Signature, Some(Tag::companion(subject, "sig"))),
                     _ => (Kind::Referrer, companion_tag(entry.name.as_deref())?),
                 };
-                artifacts.push(artifact(archive, kind, repository.clone(), tag, entry.descriptor.digest(), entry.descriptor.media_type())?);
+                artifacts.push(artifact(
+                    archive,
+                    kind,
+                    repository.clone(),
+                    tag,
+                    entry.descriptor.digest(),
+                    entry.descriptor.media_type(),
+                )?);
             }
         }
         Ok(Self { artifacts })
@@ -88,7 +118,9 @@ impl Contents {
 /// Returns the repository and tag of a named artifact; `None` for what is not pushed, or follows its subject.
 fn place(role: Role, name: Option<&str>) -> Result<Option<(RepositoryName, Tag)>> {
     let Some(name) = name else { return Ok(None) };
-    let malformed = || Error::Bundle { what: format!("`{name}` has no place in a registry") };
+    let malformed = || Error::Bundle {
+        what: format!("`{name}` has no place in a registry"),
+    };
     Ok(Some(match role {
         Role::Image => {
             let reference: Reference = name.parse().map_err(|_| malformed())?;
@@ -104,12 +136,17 @@ fn place(role: Role, name: Option<&str>) -> Result<Option<(RepositoryName, Tag)>
 
 fn split(name: &str, plus: &str) -> Option<(RepositoryName, Tag)> {
     let (repository, tag) = name.rsplit_once(':')?;
-    Some((RepositoryName::parse(repository).ok()?, Tag::parse(&tag.replace('+', plus)).ok()?))
+    Some((
+        RepositoryName::parse(repository).ok()?,
+        Tag::parse(&tag.replace('+', plus)).ok()?,
+    ))
 }
 
 /// A referrer that upstream found by tag (`sha256-….att`) keeps that tag; its entry is named by it.
 fn companion_tag(name: Option<&str>) -> Result<Option<Tag>> {
-    let Some((_, tag)) = name.and_then(|name| name.rsplit_once(':')) else { return Ok(None) };
+    let Some((_, tag)) = name.and_then(|name| name.rsplit_once(':')) else {
+        return Ok(None);
+    };
     Ok(Some(Tag::parse(tag)?))
 }
 
@@ -121,27 +158,51 @@ fn artifact(
     digest: &Digest,
     media_type: &MediaType,
 ) -> Result<Artifact> {
-    let mut found = Artifact { kind, repository, tag, digest: digest.clone(), media_type: media_type.clone(), children: Vec::new(), blobs: Vec::new() };
+    let mut found = Artifact {
+        kind,
+        repository,
+        tag,
+        digest: digest.clone(),
+        media_type: media_type.clone(),
+        children: Vec::new(),
+        blobs: Vec::new(),
+    };
     let mut seen = HashSet::new();
     descend(archive, digest, media_type, &mut found, &mut seen)?;
     // the artifact's own manifest is the last one descended into
     found.children.pop();
-    found.blobs.sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
+    found
+        .blobs
+        .sort_by(|(a, _), (b, _)| a.as_ref().cmp(b.as_ref()));
     found.blobs.dedup();
     Ok(found)
 }
 
 /// Collects manifests, children first, and their blobs. The archive has bounded the depth.
-fn descend(archive: &VerifiedArchive, digest: &Digest, media_type: &MediaType, found: &mut Artifact, seen: &mut HashSet<Digest>) -> Result<()> {
+fn descend(
+    archive: &VerifiedArchive,
+    digest: &Digest,
+    media_type: &MediaType,
+    found: &mut Artifact,
+    seen: &mut HashSet<Digest>,
+) -> Result<()> {
     if !seen.insert(digest.clone()) {
         return Ok(());
     }
     let index = is_index(media_type);
     for reference in archive.references(digest)? {
         if index {
-            descend(archive, reference.digest(), reference.media_type(), found, seen)?;
+            descend(
+                archive,
+                reference.digest(),
+                reference.media_type(),
+                found,
+                seen,
+            )?;
         } else {
-            found.blobs.push((reference.digest().clone(), reference.size()));
+            found
+                .blobs
+                .push((reference.digest().clone(), reference.size()));
         }
     }
     found.children.push((digest.clone(), media_type.clone()));
@@ -149,7 +210,8 @@ fn descend(archive: &VerifiedArchive, digest: &Digest, media_type: &MediaType, f
 }
 
 fn is_index(media_type: &MediaType) -> bool {
-    matches!(media_type, MediaType::ImageIndex) || media_type.to_string() == "application/vnd.docker.distribution.manifest.list.v2+json"
+    matches!(media_type, MediaType::ImageIndex)
+        || media_type.to_string() == "application/vnd.docker.distribution.manifest.list.v2+json"
 }
 
 #[cfg(test)]
@@ -157,26 +219,47 @@ mod tests {
     use super::*;
 
     fn placed(role: Role, name: &str) -> String {
-        let (repository, tag) = place(role, Some(name)).expect("a good name").expect("a place");
+        let (repository, tag) = place(role, Some(name))
+            .expect("a good name")
+            .expect("a place");
         format!("{repository}:{tag}")
     }
 
     #[test]
     fn images_keep_their_full_source_name() {
-        assert_eq!(placed(Role::Image, "quay.io/argoproj/argocd:v3.4.4"), "quay.io/argoproj/argocd:v3.4.4");
-        assert_eq!(placed(Role::Image, "docker.io/library/traefik:3.7"), "docker.io/library/traefik:3.7");
-        assert_eq!(placed(Role::Image, "mirror.example:5000/a/b:1"), "mirror.example-5000/a/b:1");
+        assert_eq!(
+            placed(Role::Image, "quay.io/argoproj/argocd:v3.4.4"),
+            "quay.io/argoproj/argocd:v3.4.4"
+        );
+        assert_eq!(
+            placed(Role::Image, "docker.io/library/traefik:3.7"),
+            "docker.io/library/traefik:3.7"
+        );
+        assert_eq!(
+            placed(Role::Image, "mirror.example:5000/a/b:1"),
+            "mirror.example-5000/a/b:1"
+        );
     }
 
     #[test]
     fn a_plus_never_reaches_a_tag() {
-        assert_eq!(placed(Role::Chart, "charts/argo-cd:10.1.1+up1"), "charts/argo-cd:10.1.1_up1");
-        assert_eq!(placed(Role::Rke2, "rke2:v1.36.4+rke2r1"), "rke2:v1.36.4-rke2r1");
+        assert_eq!(
+            placed(Role::Chart, "charts/argo-cd:10.1.1+up1"),
+            "charts/argo-cd:10.1.1_up1"
+        );
+        assert_eq!(
+            placed(Role::Rke2, "rke2:v1.36.4+rke2r1"),
+            "rke2:v1.36.4-rke2r1"
+        );
     }
 
     #[test]
     fn the_edition_stays_in_the_bundle() {
-        assert!(place(Role::Edition, Some("edition:standard")).expect("a good name").is_none());
+        assert!(
+            place(Role::Edition, Some("edition:standard"))
+                .expect("a good name")
+                .is_none()
+        );
     }
 
     #[test]

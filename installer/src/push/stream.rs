@@ -33,10 +33,15 @@ pub(super) async fn upload(
     let (progress, mut sent) = mpsc::unbounded_channel();
     let attempts = Mutex::new(0u32);
     let open = || {
-        let mut attempts = attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut attempts = attempts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *attempts += 1;
         if *attempts > 1 {
-            report(Event::PushRetry { digest: digest.to_string(), reason: format!("attempt {attempts}") });
+            report(Event::PushRetry {
+                digest: digest.to_string(),
+                reason: format!("attempt {attempts}"),
+            });
         }
         open(archive.clone(), digest.clone(), progress.clone())
     };
@@ -55,7 +60,11 @@ pub(super) async fn upload(
 }
 
 /// Opens a blob of the archive as a stream of its verified bytes.
-fn open(archive: VerifiedArchive, digest: Digest, progress: mpsc::UnboundedSender<u64>) -> ByteStream {
+fn open(
+    archive: VerifiedArchive,
+    digest: Digest,
+    progress: mpsc::UnboundedSender<u64>,
+) -> ByteStream {
     let (chunks, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
     tokio::task::spawn_blocking(move || {
         let mut reader = match archive.blob(&digest) {
@@ -75,23 +84,28 @@ fn open(archive: VerifiedArchive, digest: Digest, progress: mpsc::UnboundedSende
             }
         }
     });
-    Box::pin(stream::unfold((receiver, progress), |(mut receiver, progress)| async move {
-        let item = receiver.recv().await?;
-        if let Ok(bytes) = &item {
-            // nobody may be listening any more
-            let _ = progress.send(bytes.len() as u64);
-        }
-        Some((item, (receiver, progress)))
-    }))
+    Box::pin(stream::unfold(
+        (receiver, progress),
+        |(mut receiver, progress)| async move {
+            let item = receiver.recv().await?;
+            if let Ok(bytes) = &item {
+                // nobody may be listening any more
+                let _ = progress.send(bytes.len() as u64);
+            }
+            Some((item, (receiver, progress)))
+        },
+    ))
 }
 
 /// Names the archive, not the registry, when a blob's own bytes were wrong.
 fn blame(error: airgap_registry::Error) -> Error {
     match error {
-        airgap_registry::Error::Body { digest, source } => match source.downcast::<airgap_archive::Error>() {
-            Ok(error) => Error::Archive(error),
-            Err(source) => Error::Registry(airgap_registry::Error::Body { digest, source }),
-        },
+        airgap_registry::Error::Body { digest, source } => {
+            match source.downcast::<airgap_archive::Error>() {
+                Ok(error) => Error::Archive(error),
+                Err(source) => Error::Registry(airgap_registry::Error::Body { digest, source }),
+            }
+        }
         error => Error::Registry(error),
     }
 }

@@ -39,7 +39,8 @@ pub struct Application {
 
 /// A namespace with the labels that a component asks for.
 pub fn namespace(name: &str, labels: &std::collections::BTreeMap<String, String>) -> Value {
-    let mut object = labelled(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    let mut object =
+        labelled(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     for (key, value) in labels {
         object["metadata"]["labels"][key] = json!(value);
     }
@@ -51,21 +52,39 @@ pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
     let (username, password) = registry.pull.as_ref()?;
     let auth = base64(&format!("{username}:{}", password.expose_secret()));
     let config = json!({"auths": {registry.host(): {"username": username, "password": password.expose_secret(), "auth": auth}}});
-    Some(secret("kube-system", PULL_SECRET, "kubernetes.io/dockerconfigjson", &[(".dockerconfigjson", &config.to_string())]))
+    Some(secret(
+        "kube-system",
+        PULL_SECRET,
+        "kubernetes.io/dockerconfigjson",
+        &[(".dockerconfigjson", &config.to_string())],
+    ))
 }
 
 /// The registry's CA for helm jobs.
 pub fn ca_config(pem: &str) -> Value {
-    labelled(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG, "namespace": "kube-system"}, "data": {"ca.crt": pem}}))
+    labelled(
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG, "namespace": "kube-system"}, "data": {"ca.crt": pem}}),
+    )
 }
 
 /// Where Argo CD finds the charts, with the pull account.
 pub fn repository_secret(namespace: &str, registry: &SiteRegistryRef<'_>) -> Value {
     let url = charts_url(registry);
-    let mut data = vec![("type", "helm"), ("name", "airgap"), ("url", url.as_str()), ("enableOCI", "true")];
-    let account = registry.pull.as_ref().map(|(username, password)| (username.clone(), password.clone()));
+    let mut data = vec![
+        ("type", "helm"),
+        ("name", "airgap"),
+        ("url", url.as_str()),
+        ("enableOCI", "true"),
+    ];
+    let account = registry
+        .pull
+        .as_ref()
+        .map(|(username, password)| (username.clone(), password.clone()));
     if let Some((username, password)) = &account {
-        data.extend([("username", username.as_str()), ("password", password.expose_secret())]);
+        data.extend([
+            ("username", username.as_str()),
+            ("password", password.expose_secret()),
+        ]);
     }
     let mut object = secret(namespace, REPOSITORY_SECRET, "Opaque", &data);
     object["metadata"]["labels"]["argocd.argoproj.io/secret-type"] = json!("repository");
@@ -79,12 +98,24 @@ fn charts_url(registry: &SiteRegistryRef<'_>) -> String {
 
 /// A Secret with our label.
 pub fn secret(namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> Value {
-    let data: Map<String, Value> = data.iter().map(|(key, value)| ((*key).to_owned(), json!(base64(value)))).collect();
-    labelled(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "type": kind, "data": data}))
+    let data: Map<String, Value> = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), json!(base64(value))))
+        .collect();
+    labelled(
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": namespace}, "type": kind, "data": data}),
+    )
 }
 
 /// A HelmChart that RKE2's helm controller installs from the registry. A failed job is tried again in place: reinstalling would drop CRDs.
-pub fn helm_chart(registry: &SiteRegistryRef<'_>, release: &str, namespace: &str, chart: &str, version: &str, values: &Value) -> Value {
+pub fn helm_chart(
+    registry: &SiteRegistryRef<'_>,
+    release: &str,
+    namespace: &str,
+    chart: &str,
+    version: &str,
+    values: &Value,
+) -> Value {
     let mut spec = json!({
         "chart": format!("oci://{}/{}/charts/{chart}", registry.host(), registry.project),
         "version": version,
@@ -103,11 +134,17 @@ pub fn helm_chart(registry: &SiteRegistryRef<'_>, release: &str, namespace: &str
     if registry.endpoint.starts_with("http://") {
         spec["plainHTTP"] = json!(true);
     }
-    labelled(json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": release, "namespace": "kube-system"}, "spec": spec}))
+    labelled(
+        json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": release, "namespace": "kube-system"}, "spec": spec}),
+    )
 }
 
 /// The ApplicationSet with these components, which are those of all waves so far.
-pub fn application_set(namespace: &str, registry: &SiteRegistryRef<'_>, applications: &[Application]) -> Value {
+pub fn application_set(
+    namespace: &str,
+    registry: &SiteRegistryRef<'_>,
+    applications: &[Application],
+) -> Value {
     let elements: Vec<Value> = applications.iter().map(element).collect();
     labelled(json!({
         "apiVersion": "argoproj.io/v1alpha1",
@@ -164,8 +201,19 @@ fn base64(text: &str) -> String {
 }
 
 /// A Secret that is made once on site, from its values.
-pub fn made_secret(namespace: &str, name: &str, values: &std::collections::BTreeMap<String, SecretString>) -> Value {
-    let kind = if values.contains_key("tls.crt") && values.contains_key("tls.key") { "kubernetes.io/tls" } else { "Opaque" };
-    let data: Vec<(&str, &str)> = values.iter().map(|(key, value)| (key.as_str(), value.expose_secret())).collect();
+pub fn made_secret(
+    namespace: &str,
+    name: &str,
+    values: &std::collections::BTreeMap<String, SecretString>,
+) -> Value {
+    let kind = if values.contains_key("tls.crt") && values.contains_key("tls.key") {
+        "kubernetes.io/tls"
+    } else {
+        "Opaque"
+    };
+    let data: Vec<(&str, &str)> = values
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.expose_secret()))
+        .collect();
     secret(namespace, name, kind, &data)
 }

@@ -19,7 +19,14 @@ pub enum Entry {
 }
 
 /// Renders config.yaml for one host; `decided` are the keys of the edition's components and the kind of site.
-pub fn config(inventory: &Inventory, edition: &ResolvedEdition, decided: &Rke2Config, runtime_image: &str, host: &Host, entry: &Entry) -> Result<NodeFile> {
+pub fn config(
+    inventory: &Inventory,
+    edition: &ResolvedEdition,
+    decided: &Rke2Config,
+    runtime_image: &str,
+    host: &Host,
+    entry: &Entry,
+) -> Result<NodeFile> {
     let (role_decided, role_site) = match host.role {
         Role::Server => (&decided.server, &inventory.cluster.server_config),
         Role::Agent => (&decided.agent, &inventory.cluster.agent_config),
@@ -30,7 +37,14 @@ pub fn config(inventory: &Inventory, edition: &ResolvedEdition, decided: &Rke2Co
         keys.insert("ingress-controller".to_owned(), json!(edition.rke2.ingress));
     }
     let ours = ours(inventory, runtime_image, host, entry);
-    for layer in [&decided.all, role_decided, &inventory.cluster.config, role_site, &host.config, &ours] {
+    for layer in [
+        &decided.all,
+        role_decided,
+        &inventory.cluster.config,
+        role_site,
+        &host.config,
+        &ours,
+    ] {
         for (key, value) in layer {
             // RKE2's keys are flat: a later layer replaces a list, and null takes a key away
             if value.is_null() {
@@ -40,11 +54,20 @@ pub fn config(inventory: &Inventory, edition: &ResolvedEdition, decided: &Rke2Co
             }
         }
     }
-    Ok(NodeFile::new(CONFIG_PATH, 0o600, yaml(&Value::Object(keys))?))
+    Ok(NodeFile::new(
+        CONFIG_PATH,
+        0o600,
+        yaml(&Value::Object(keys))?,
+    ))
 }
 
 /// The keys that decide how nodes find their images and each other.
-fn ours(inventory: &Inventory, runtime_image: &str, host: &Host, entry: &Entry) -> Map<String, Value> {
+fn ours(
+    inventory: &Inventory,
+    runtime_image: &str,
+    host: &Host,
+    entry: &Entry,
+) -> Map<String, Value> {
     let mut keys = Map::new();
     let mut set = |key: &str, value: Value| {
         keys.insert(key.to_owned(), value);
@@ -60,16 +83,31 @@ fn ours(inventory: &Inventory, runtime_image: &str, host: &Host, entry: &Entry) 
         set("node-ip", json!(ip.to_string()));
     }
     if !host.labels.is_empty() {
-        set("node-label", host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect());
+        set(
+            "node-label",
+            host.labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+        );
     }
     if !host.taints.is_empty() {
-        set("node-taint", host.taints.iter().map(|taint| taint.as_str().to_owned()).collect());
+        set(
+            "node-taint",
+            host.taints
+                .iter()
+                .map(|taint| taint.as_str().to_owned())
+                .collect(),
+        );
     }
     if host.role == Role::Server {
         set("tls-san", sans(inventory).into());
     }
     if let Entry::Joins(address) = entry {
-        set("server", json!(format!("https://{}:9345", bracketed(address))));
+        set(
+            "server",
+            json!(format!("https://{}:9345", bracketed(address))),
+        );
         set("token-file", json!(TOKEN_PATH));
     }
     keys
@@ -87,7 +125,11 @@ fn sans(inventory: &Inventory) -> Vec<String> {
 
 /// Writes an address as URLs need it.
 pub fn bracketed(address: &str) -> String {
-    if address.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{address}]") } else { address.to_owned() }
+    if address.parse::<std::net::Ipv6Addr>().is_ok() {
+        format!("[{address}]")
+    } else {
+        address.to_owned()
+    }
 }
 
 /// Reads how a node's present config.yaml makes it enter; `None` when it is not one of ours.
@@ -95,7 +137,9 @@ pub fn entry_of(content: &[u8]) -> Option<Entry> {
     let text = std::str::from_utf8(content).ok()?;
     let keys: Value = serde_saphyr::from_str(text).ok()?;
     keys.get("runtime-image")?;
-    let Some(server) = keys.get("server").and_then(Value::as_str) else { return Some(Entry::Founds) };
+    let Some(server) = keys.get("server").and_then(Value::as_str) else {
+        return Some(Entry::Founds);
+    };
     let address = server.strip_prefix("https://")?.strip_suffix(":9345")?;
     Some(Entry::Joins(address.trim_matches(['[', ']']).to_owned()))
 }

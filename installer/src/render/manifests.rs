@@ -3,7 +3,10 @@
 //! Only these lie in RKE2's folder, under names of ours; it applies a file again within seconds and deletes what leaves it, so everything
 //! else goes through the API.
 
-use airgap_manifests::{Delivery, RenderError, ResolvedEdition, SiteFacts, SitePlan, StaticContent, render_static, to_yaml};
+use airgap_manifests::{
+    Delivery, RenderError, ResolvedEdition, SiteFacts, SitePlan, StaticContent, render_static,
+    to_yaml,
+};
 use serde_json::{Value, json};
 
 use super::{HEADER, MANIFESTS_FOLDER, NodeFile, values::overrides};
@@ -19,20 +22,39 @@ pub fn static_manifests(
 ) -> Result<Vec<NodeFile>> {
     let mut files = Vec::new();
     for manifest in plan.manifests_for(facts) {
-        let Some(component) = edition.components.get(&manifest.component) else { continue };
-        if !component.on(inventory.site) || !component.missing_facts(inventory.site, facts).is_empty() {
+        let Some(component) = edition.components.get(&manifest.component) else {
+            continue;
+        };
+        if !component.on(inventory.site)
+            || !component.missing_facts(inventory.site, facts).is_empty()
+        {
             continue;
         }
         let inlined = match (&manifest.content, &component.chart) {
-            (StaticContent::BootstrapHelmChart, Some(reference)) if component.delivery == Delivery::Bootstrap => Some(chart(&reference.name, &reference.version)?),
+            (StaticContent::BootstrapHelmChart, Some(reference))
+                if component.delivery == Delivery::Bootstrap =>
+            {
+                Some(chart(&reference.name, &reference.version)?)
+            }
             _ => None,
         };
         let own = overrides(inventory, &manifest.component);
-        let text = render_static(manifest, edition, inventory.site, facts, own, inlined.as_deref()).map_err(rendering)?;
+        let text = render_static(
+            manifest,
+            edition,
+            inventory.site,
+            facts,
+            own,
+            inlined.as_deref(),
+        )
+        .map_err(rendering)?;
         files.push(file(&manifest.name, &text));
     }
     if let Some(object) = coredns(inventory)? {
-        files.push(file("airgap-coredns", &to_yaml(&object).map_err(rendering)?));
+        files.push(file(
+            "airgap-coredns",
+            &to_yaml(&object).map_err(rendering)?,
+        ));
     }
     Ok(files)
 }
@@ -43,8 +65,17 @@ fn coredns(inventory: &Inventory) -> Result<Option<Value>> {
         return Ok(None);
     }
     let (name, _) = inventory.registry_address();
-    let lines: Vec<String> = inventory.registry.addresses.iter().map(|address| format!("{address} {name}")).collect();
-    let domain = inventory.cluster.config.get("cluster-domain").or_else(|| inventory.cluster.server_config.get("cluster-domain"));
+    let lines: Vec<String> = inventory
+        .registry
+        .addresses
+        .iter()
+        .map(|address| format!("{address} {name}"))
+        .collect();
+    let domain = inventory
+        .cluster
+        .config
+        .get("cluster-domain")
+        .or_else(|| inventory.cluster.server_config.get("cluster-domain"));
     let domain = domain.and_then(Value::as_str).unwrap_or("cluster.local");
     // the server block of RKE2's own chart, whose list cannot be added to, with one plugin more
     let plugins = json!([
@@ -70,10 +101,16 @@ fn coredns(inventory: &Inventory) -> Result<Option<Value>> {
 }
 
 fn file(name: &str, text: &str) -> NodeFile {
-    NodeFile::new(format!("{MANIFESTS_FOLDER}/{name}.yaml"), 0o600, format!("{HEADER}{text}"))
+    NodeFile::new(
+        format!("{MANIFESTS_FOLDER}/{name}.yaml"),
+        0o600,
+        format!("{HEADER}{text}"),
+    )
 }
 
 /// The edition was checked when it was bundled, so what cannot be rendered lacks something of this site.
 pub(crate) fn rendering(error: RenderError) -> Error {
-    Error::Render { source: Box::new(error) }
+    Error::Render {
+        source: Box::new(error),
+    }
 }

@@ -28,36 +28,60 @@ pub struct SiteRegistryRef<'a> {
 impl SiteRegistryRef<'_> {
     /// Returns the endpoint as a URL.
     pub fn url(&self) -> String {
-        if self.endpoint.starts_with("http://") { self.endpoint.to_owned() } else { format!("https://{}", self.endpoint) }
+        if self.endpoint.starts_with("http://") {
+            self.endpoint.to_owned()
+        } else {
+            format!("https://{}", self.endpoint)
+        }
     }
 
     /// Returns `host[:port]`.
     pub fn host(&self) -> &str {
-        self.endpoint.trim_start_matches("http://").trim_start_matches("https://")
+        self.endpoint
+            .trim_start_matches("http://")
+            .trim_start_matches("https://")
     }
 }
 
 /// Renders registries.yaml; `extra` are the customer's own entries (`mirrors` and `configs`), which never replace ours.
-pub fn registries(registry: &SiteRegistryRef<'_>, mirror_hosts: &[String], extra: &BTreeMap<String, Value>) -> Result<NodeFile> {
+pub fn registries(
+    registry: &SiteRegistryRef<'_>,
+    mirror_hosts: &[String],
+    extra: &BTreeMap<String, Value>,
+) -> Result<NodeFile> {
     let mut mirrors = section(extra, "mirrors");
     for host in mirror_hosts {
         let place = format!("{}/{}/$1", registry.project, host.replace(':', "-"));
-        mirrors.insert(host.clone(), json!({"endpoint": [registry.url()], "rewrite": {"^(.*)$": place}}));
+        mirrors.insert(
+            host.clone(),
+            json!({"endpoint": [registry.url()], "rewrite": {"^(.*)$": place}}),
+        );
     }
     let mut own = Map::new();
     if let Some((username, password)) = &registry.pull {
-        own.insert("auth".to_owned(), json!({"username": username, "password": password.expose_secret()}));
+        own.insert(
+            "auth".to_owned(),
+            json!({"username": username, "password": password.expose_secret()}),
+        );
     }
     if registry.own_ca {
         own.insert("tls".to_owned(), json!({"ca_file": CA_PATH}));
     }
     let mut configs = section(extra, "configs");
     configs.insert(registry.host().to_owned(), Value::Object(own));
-    Ok(NodeFile::new(REGISTRIES_PATH, 0o600, yaml(&json!({"mirrors": mirrors, "configs": configs}))?))
+    Ok(NodeFile::new(
+        REGISTRIES_PATH,
+        0o600,
+        yaml(&json!({"mirrors": mirrors, "configs": configs}))?,
+    ))
 }
 
 fn section(extra: &BTreeMap<String, Value>, name: &str) -> Map<String, Value> {
-    extra.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    extra
+        .get(name)
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The CA of the site's registry, for every node.
@@ -69,10 +93,24 @@ pub fn ca(pem: &str) -> NodeFile {
 const MARK: &str = "# airgap";
 
 /// Returns /etc/hosts with the registry's addresses where no DNS knows it; `None` when it needs no change.
-pub fn hosts_file(present: &str, registry_host: &str, addresses: &[std::net::IpAddr]) -> Option<NodeFile> {
-    let name = registry_host.rsplit_once(':').map_or(registry_host, |(name, _)| name);
-    let mut lines: Vec<String> = present.lines().filter(|line| !line.trim_end().ends_with(MARK)).map(str::to_owned).collect();
-    lines.extend(addresses.iter().map(|address| format!("{address} {name} {MARK}")));
+pub fn hosts_file(
+    present: &str,
+    registry_host: &str,
+    addresses: &[std::net::IpAddr],
+) -> Option<NodeFile> {
+    let name = registry_host
+        .rsplit_once(':')
+        .map_or(registry_host, |(name, _)| name);
+    let mut lines: Vec<String> = present
+        .lines()
+        .filter(|line| !line.trim_end().ends_with(MARK))
+        .map(str::to_owned)
+        .collect();
+    lines.extend(
+        addresses
+            .iter()
+            .map(|address| format!("{address} {name} {MARK}")),
+    );
     let wanted = lines.join("\n") + "\n";
     (wanted.trim_end() != present.trim_end()).then(|| NodeFile::new("/etc/hosts", 0o644, wanted))
 }
@@ -82,13 +120,23 @@ mod tests {
     use super::*;
 
     fn site() -> SiteRegistryRef<'static> {
-        SiteRegistryRef { endpoint: "harbor.corp.example", project: "airgap", own_ca: true, pull: Some(("robot$airgap+pull".into(), "canary".into())) }
+        SiteRegistryRef {
+            endpoint: "harbor.corp.example",
+            project: "airgap",
+            own_ca: true,
+            pull: Some(("robot$airgap+pull".into(), "canary".into())),
+        }
     }
 
     #[test]
     fn every_upstream_host_has_one_anchored_rewrite_and_there_is_no_wildcard() {
         let hosts = ["docker.io".to_owned(), "quay.io".to_owned()];
-        let text = String::from_utf8(registries(&site(), &hosts, &BTreeMap::new()).expect("rendered").content).expect("text");
+        let text = String::from_utf8(
+            registries(&site(), &hosts, &BTreeMap::new())
+                .expect("rendered")
+                .content,
+        )
+        .expect("text");
         insta::assert_snapshot!(text);
         assert!(!text.contains("\"*\""), "{text}");
     }
@@ -96,26 +144,66 @@ mod tests {
     #[test]
     fn the_customers_own_registries_are_kept_and_never_replace_ours() {
         let extra = BTreeMap::from([
-            ("mirrors".to_owned(), json!({"internal.corp": {"endpoint": ["https://internal.corp:8443"]}, "quay.io": {"endpoint": ["https://evil.example"]}})),
-            ("configs".to_owned(), json!({"internal.corp:8443": {"tls": {"insecure_skip_verify": false}}})),
+            (
+                "mirrors".to_owned(),
+                json!({"internal.corp": {"endpoint": ["https://internal.corp:8443"]}, "quay.io": {"endpoint": ["https://evil.example"]}}),
+            ),
+            (
+                "configs".to_owned(),
+                json!({"internal.corp:8443": {"tls": {"insecure_skip_verify": false}}}),
+            ),
         ]);
         let file = registries(&site(), &["quay.io".to_owned()], &extra).expect("rendered");
-        let value: Value = serde_saphyr::from_str(std::str::from_utf8(&file.content).expect("text")).expect("yaml");
-        assert_eq!(value["mirrors"]["internal.corp"]["endpoint"][0], "https://internal.corp:8443");
-        assert_eq!(value["mirrors"]["quay.io"]["endpoint"][0], "https://harbor.corp.example");
-        assert_eq!(value["configs"]["harbor.corp.example"]["tls"]["ca_file"], CA_PATH);
+        let value: Value =
+            serde_saphyr::from_str(std::str::from_utf8(&file.content).expect("text"))
+                .expect("yaml");
+        assert_eq!(
+            value["mirrors"]["internal.corp"]["endpoint"][0],
+            "https://internal.corp:8443"
+        );
+        assert_eq!(
+            value["mirrors"]["quay.io"]["endpoint"][0],
+            "https://harbor.corp.example"
+        );
+        assert_eq!(
+            value["configs"]["harbor.corp.example"]["tls"]["ca_file"],
+            CA_PATH
+        );
         assert_eq!(file.mode, 0o600);
     }
 
     #[test]
     fn the_hosts_file_gains_the_registry_once_and_follows_a_change() {
         let present = "127.0.0.1 localhost\n";
-        let first = hosts_file(present, "harbor.corp.example:8443", &["10.0.0.5".parse().expect("address")]).expect("a change");
+        let first = hosts_file(
+            present,
+            "harbor.corp.example:8443",
+            &["10.0.0.5".parse().expect("address")],
+        )
+        .expect("a change");
         let first = String::from_utf8(first.content).expect("text");
-        assert_eq!(first, "127.0.0.1 localhost\n10.0.0.5 harbor.corp.example # airgap\n");
-        assert_eq!(hosts_file(&first, "harbor.corp.example:8443", &["10.0.0.5".parse().expect("address")]), None);
-        let moved = hosts_file(&first, "harbor.corp.example", &["10.0.0.6".parse().expect("address")]).expect("a change");
-        assert_eq!(String::from_utf8(moved.content).expect("text"), "127.0.0.1 localhost\n10.0.0.6 harbor.corp.example # airgap\n");
+        assert_eq!(
+            first,
+            "127.0.0.1 localhost\n10.0.0.5 harbor.corp.example # airgap\n"
+        );
+        assert_eq!(
+            hosts_file(
+                &first,
+                "harbor.corp.example:8443",
+                &["10.0.0.5".parse().expect("address")]
+            ),
+            None
+        );
+        let moved = hosts_file(
+            &first,
+            "harbor.corp.example",
+            &["10.0.0.6".parse().expect("address")],
+        )
+        .expect("a change");
+        assert_eq!(
+            String::from_utf8(moved.content).expect("text"),
+            "127.0.0.1 localhost\n10.0.0.6 harbor.corp.example # airgap\n"
+        );
         let gone = hosts_file(&first, "harbor.corp.example", &[]).expect("a change");
         assert_eq!(String::from_utf8(gone.content).expect("text"), present);
     }

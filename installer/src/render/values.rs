@@ -18,12 +18,27 @@ pub fn facts(inventory: &Inventory, plan: &SitePlan, registry_ca: Option<&str>) 
     set(Fact::Domain, text(&inventory.domain));
     set(Fact::Endpoint, inventory.endpoint().map(Value::from));
     set(Fact::Registry, Some(json!(inventory.registry.endpoint)));
-    set(Fact::RegistryHost, Some(json!(inventory.registry_address().0)));
-    set(Fact::RegistryProject, Some(json!(inventory.registry.project)));
+    set(
+        Fact::RegistryHost,
+        Some(json!(inventory.registry_address().0)),
+    );
+    set(
+        Fact::RegistryProject,
+        Some(json!(inventory.registry.project)),
+    );
     set(Fact::RegistryCa, registry_ca.map(Value::from));
-    set(Fact::ApiVip, inventory.network.api_vip.map(|vip| json!(vip.to_string())));
-    set(Fact::LoadBalancerPools, Some(json!(inventory.network.load_balancer_pools)));
-    set(Fact::ClusterCidr, inventory.cluster.config.get("cluster-cidr").cloned());
+    set(
+        Fact::ApiVip,
+        inventory.network.api_vip.map(|vip| json!(vip.to_string())),
+    );
+    set(
+        Fact::LoadBalancerPools,
+        Some(json!(inventory.network.load_balancer_pools)),
+    );
+    set(
+        Fact::ClusterCidr,
+        inventory.cluster.config.get("cluster-cidr").cloned(),
+    );
     set(Fact::Nodes, Some(json!(inventory.hosts.len())));
     set(Fact::Servers, Some(json!(inventory.servers().count())));
     set(Fact::Replicas, Some(json!(inventory.hosts.len().min(3))));
