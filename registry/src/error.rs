@@ -136,7 +136,7 @@ pub enum Error {
         /// What the tag holds, where it could be read.
         present: Option<Digest>,
         /// What was to be put there.
-        wanted: Digest,
+        wanted: Box<Digest>,
     },
     /// A policy of the project (content trust, vulnerabilities) hides or refuses the object.
     #[error("a policy of the project at {host} refuses {object}: {message}")]

@@ -58,7 +58,7 @@ impl Default for PullOptions {
         Self {
             retry: RetryPolicy::default(),
             connect_timeout: Duration::from_secs(15),
-            read_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_mins(1),
             proxy: None,
         }
     }

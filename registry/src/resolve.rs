@@ -14,6 +14,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 #[error("the name cannot be resolved")]
 pub(crate) struct Unresolved(#[source] pub(crate) io::Error);
 
+/// What the HTTP client is given: it shows the source of a resolver's error in place of the error itself.
+#[derive(Debug, thiserror::Error)]
+#[error("the resolver failed")]
+struct ResolverFailed(#[source] Unresolved);
+
 /// A resolver with addresses for one name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Resolver {
@@ -43,7 +48,7 @@ impl Resolve for Resolver {
             }
             match lookup(name.as_str(), 0).await {
                 Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
-                Err(error) => Err(Box::new(Unresolved(error)).into()),
+                Err(error) => Err(Box::new(ResolverFailed(Unresolved(error))).into()),
             }
         })
     }

@@ -28,7 +28,7 @@ impl Default for RetryPolicy {
             attempts: 6,
             first_wait: Duration::from_secs(1),
             longest_wait: Duration::from_secs(30),
-            longest_retry_after: Duration::from_secs(300),
+            longest_retry_after: Duration::from_mins(5),
         }
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         let now: jiff::Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
         assert_eq!(parse_retry_after("7", now), Some(Duration::from_secs(7)));
         let date = "Sat, 21 Nov 2026 08:01:00 GMT";
-        assert_eq!(parse_retry_after(date, now), Some(Duration::from_secs(60)));
+        assert_eq!(parse_retry_after(date, now), Some(Duration::from_mins(1)));
         assert_eq!(
             parse_retry_after("Sat, 21 Nov 2026 07:00:00 GMT", now),
             Some(Duration::ZERO)

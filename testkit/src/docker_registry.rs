@@ -61,16 +61,13 @@ impl DockerRegistry {
         let auth = if config.accounts.is_empty() {
             String::new()
         } else {
-            let lines: String = config
-                .accounts
-                .iter()
-                .map(|(user, password)| {
-                    format!(
-                        "{user}:{}\n",
-                        bcrypt::hash(password, 4).expect("passwords are short")
-                    )
-                })
-                .collect();
+            let mut lines = String::new();
+            for (user, password) in &config.accounts {
+                lines.push_str(user);
+                lines.push(':');
+                lines.push_str(&bcrypt::hash(password, 4).expect("passwords are short"));
+                lines.push('\n');
+            }
             fs::write(path.join("htpasswd"), lines).expect("the password file can be written");
             format!("auth: {{htpasswd: {{realm: r, path: {path}/htpasswd}}}}\n")
         };

@@ -81,16 +81,16 @@ impl Guard {
             }
             _ => {}
         }
-        let response = distort(answer(request).await, action);
+        let response = distort(answer(request).await, action.as_ref());
         self.log.end(place, response.status().as_u16());
         response
     }
 }
 
 /// Changes an answer that is otherwise right.
-fn distort(mut response: Response, action: Option<FaultAction>) -> Response {
+fn distort(mut response: Response, action: Option<&FaultAction>) -> Response {
     match action {
-        Some(FaultAction::StatusAfter { code }) => fault_status(code, None),
+        Some(FaultAction::StatusAfter { code }) => fault_status(*code, None),
         Some(FaultAction::WrongDigestHeader) => {
             let wrong = format!("sha256:{}", "0".repeat(64));
             let wrong = HeaderValue::from_str(&wrong).expect("hex is a header value");

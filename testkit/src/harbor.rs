@@ -64,7 +64,7 @@ impl Default for HarborConfig {
             accounts: Vec::new(),
             projects: Vec::new(),
             project_creation_admin_only: true,
-            token_lifetime: Duration::from_secs(1800),
+            token_lifetime: Duration::from_mins(30),
         }
     }
 }
@@ -99,7 +99,6 @@ pub struct HarborEmulation {
     shared: Arc<Shared>,
     faults: Faults,
     log: RequestLog,
-    presence: Presence,
     backend: Backend,
 }
 
@@ -132,11 +131,9 @@ impl HarborEmulation {
             tls: config.tls.is_some(),
         });
         let (faults, log) = (Faults::default(), RequestLog::default());
-        let (send_presence, presence) = mpsc::channel();
         let routes = {
             let (shared, faults, log) = (Arc::clone(&shared), faults.clone(), log.clone());
             move |address, presence: Presence| {
-                drop(send_presence.send(presence.clone()));
                 v2::routes(
                     shared,
                     Guard {
@@ -150,13 +147,12 @@ impl HarborEmulation {
         };
         let tls = config.tls.as_ref().map(ServerCert::server_config);
         let server = Server::start(config.listen, tls, routes).expect("the stand-in can listen");
-        let presence = presence.recv().expect("the server starts");
         let admin = config.admin.map(|address| {
             let shared = Arc::clone(&shared);
             let control = admin::Control {
                 faults: faults.clone(),
                 log: log.clone(),
-                presence: presence.clone(),
+                presence: server.presence.clone(),
             };
             Server::start(address, None, move |_, _| admin::routes(shared, control))
                 .expect("the admin API can listen")
@@ -167,7 +163,6 @@ impl HarborEmulation {
             shared,
             faults,
             log,
-            presence,
             backend,
         }
     }
@@ -241,12 +236,12 @@ impl HarborEmulation {
 
     /// Refuses connections until [`HarborEmulation::come_back`].
     pub fn leave(&self) {
-        self.presence.leave();
+        self.server.presence.leave();
     }
 
     /// Accepts connections again.
     pub fn come_back(&self) {
-        self.presence.come_back();
+        self.server.presence.come_back();
     }
 }
 

@@ -109,6 +109,7 @@ impl Presence {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) presence: Presence,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -128,17 +129,18 @@ impl Server {
             .thread_name("test-server")
             .enable_all()
             .build()?;
+        let presence = Presence::new();
         let (stop, stopped) = oneshot::channel();
+        let there = presence.clone();
         let thread = std::thread::Builder::new()
             .name("test-server".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    let presence = Presence::new();
-                    let router = routes(address, presence.clone());
+                    let handlers = routes(address, there.clone());
                     let (sender, receiver) = mpsc::channel(64);
-                    let accepting = tokio::spawn(accept(listener, address, tls, presence, sender));
+                    let accepting = tokio::spawn(accept(listener, address, tls, there, sender));
                     let ready = Ready { receiver };
-                    let service = router.into_make_service_with_connect_info::<Connection>();
+                    let service = handlers.into_make_service_with_connect_info::<Connection>();
                     tokio::select! {
                         _ = stopped => {}
                         _ = axum::serve(ready, service) => {}
@@ -149,6 +151,7 @@ impl Server {
             })?;
         Ok(Self {
             address,
+            presence,
             stop: Some(stop),
             thread: Some(thread),
         })

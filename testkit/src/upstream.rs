@@ -118,7 +118,7 @@ impl UpstreamBuilder {
     /// Serves a blob from disk in every repository, for sizes that do not belong in memory.
     #[must_use]
     pub fn blob_from(mut self, digest: &Digest, path: Utf8PathBuf) -> Self {
-        self.store.put_blob(digest.clone(), Content::File(path));
+        self.store.put_blob(digest, Content::File(path));
         self
     }
 
@@ -129,7 +129,6 @@ impl UpstreamBuilder {
     #[must_use]
     pub fn start(self) -> UpstreamRegistry {
         let (faults, log) = (Faults::default(), RequestLog::default());
-        let presence = Arc::new(Mutex::new(None));
         let shared = Arc::new(Shared {
             store: Mutex::new(self.store),
             tokens: Tokens::default(),
@@ -142,9 +141,7 @@ impl UpstreamBuilder {
             .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let routes = {
             let (shared, faults, log) = (Arc::clone(&shared), faults.clone(), log.clone());
-            let keep = Arc::clone(&presence);
             move |address, presence: Presence| {
-                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(presence.clone());
                 answer::routes(
                     shared,
                     Guard {
@@ -163,7 +160,6 @@ impl UpstreamBuilder {
             shared,
             faults,
             log,
-            presence,
         }
     }
 }
@@ -191,7 +187,6 @@ pub struct UpstreamRegistry {
     shared: Arc<Shared>,
     faults: Faults,
     log: RequestLog,
-    presence: Arc<Mutex<Option<Presence>>>,
 }
 
 impl UpstreamRegistry {
@@ -249,9 +244,9 @@ impl UpstreamRegistry {
         }
         yaml.push_str("urls:\n");
         for host in &file_hosts {
-            let _ = write!(
+            let _ = writeln!(
                 yaml,
-                "  - {{prefix: \"https://{host}/\", replace: \"{url}/{host}/\"}}\n"
+                "  - {{prefix: \"https://{host}/\", replace: \"{url}/{host}/\"}}"
             );
         }
         if file_hosts.is_empty() {
@@ -260,13 +255,13 @@ impl UpstreamRegistry {
         if ca_file.is_some() || login.is_some() {
             let _ = write!(yaml, "configs:\n  \"{}\":\n", self.server.address);
             if let Some((user, password)) = login {
-                let _ = write!(
+                let _ = writeln!(
                     yaml,
-                    "    auth: {{username: \"{user}\", password: \"{password}\"}}\n"
+                    "    auth: {{username: \"{user}\", password: \"{password}\"}}"
                 );
             }
             if let Some(ca_file) = ca_file {
-                let _ = write!(yaml, "    tls: {{ca_file: \"{ca_file}\"}}\n");
+                let _ = writeln!(yaml, "    tls: {{ca_file: \"{ca_file}\"}}");
             }
         }
         yaml
@@ -311,15 +306,11 @@ impl UpstreamRegistry {
 
     /// Refuses connections until [`UpstreamRegistry::come_back`].
     pub fn leave(&self) {
-        if let Some(presence) = &*self.presence.lock().unwrap_or_else(PoisonError::into_inner) {
-            presence.leave();
-        }
+        self.server.presence.leave();
     }
 
     /// Accepts connections again.
     pub fn come_back(&self) {
-        if let Some(presence) = &*self.presence.lock().unwrap_or_else(PoisonError::into_inner) {
-            presence.come_back();
-        }
+        self.server.presence.come_back();
     }
 }

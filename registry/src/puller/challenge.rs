@@ -70,12 +70,11 @@ fn read_parameters(mut text: &str) -> (Vec<(String, String)>, &str) {
             return (found, trimmed);
         }
         let after = &trimmed[equals + 1..];
-        let (value, rest) = match after.strip_prefix('"') {
-            Some(quoted) => read_quoted(quoted),
-            None => {
-                let end = after.find([',', ' ']).unwrap_or(after.len());
-                (after[..end].to_owned(), &after[end..])
-            }
+        let (value, rest) = if let Some(quoted) = after.strip_prefix('"') {
+            read_quoted(quoted)
+        } else {
+            let end = after.find([',', ' ']).unwrap_or(after.len());
+            (after[..end].to_owned(), &after[end..])
         };
         found.push((key.to_owned(), value));
         text = rest;

@@ -24,7 +24,7 @@ use crate::{
 /// A token is renewed this long before it ends, so that it does not end on the way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(15);
 /// What the specification of docker's tokens says when the answer does not.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 /// More than any token service sends.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
 

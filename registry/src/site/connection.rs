@@ -15,9 +15,9 @@ use crate::{
 };
 
 /// A small request takes no longer than this.
-const SMALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SMALL_TIMEOUT: Option<Duration> = Some(Duration::from_mins(1));
 /// What the registry does after the last byte of a manifest or blob may take so long.
-pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_secs(900);
+pub(super) const COMMIT_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The host, the login and the counters.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Connection {
             for (name, value) in headers {
                 request = request.header(name, *value);
             }
-            let failure = match self.send(request, Some(SMALL_TIMEOUT), object).await {
+            let failure = match self.send(request, SMALL_TIMEOUT, object).await {
                 Ok(response) if is_transient(response.status()) => {
                     self.host.refusal(response, object).await.0
                 }
@@ -207,7 +207,7 @@ impl Connection {
         });
         loop {
             let request = self.request(Method::GET, self.url("/v2/")?, Purpose::Work);
-            let failure = match self.send(request, Some(SMALL_TIMEOUT), object).await {
+            let failure = match self.send(request, SMALL_TIMEOUT, object).await {
                 Ok(response) if response.status().is_success() => return Ok(()),
                 Ok(response) if response.status() == StatusCode::NOT_FOUND => {
                     let message =

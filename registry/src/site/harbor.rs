@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Access, Flavour, ProjectState, Quota, SiteRegistry,
-    connection::{Connection, Purpose},
+    connection::{Connection, Purpose, SMALL_TIMEOUT},
 };
 use crate::{
     error::{Error, Result},
@@ -50,14 +50,13 @@ impl SiteRegistry {
         let push = match project {
             ProjectState::Missing => false,
             _ => match self.probe_push().await {
-                Ok(()) => true,
+                // an upload is not opened when the quota is already used up, but the right is there
+                Ok(()) | Err(Error::QuotaExceeded { .. }) => true,
                 Err(Error::ReadOnly { .. }) => {
                     read_only = true;
                     false
                 }
                 Err(Error::Forbidden { .. } | Error::ProjectMissing { .. }) => false,
-                // an upload is not opened when the quota is already used up, but the right is there
-                Err(Error::QuotaExceeded { .. }) => true,
                 Err(error) => return Err(error),
             },
         };
@@ -98,8 +97,7 @@ impl SiteRegistry {
             )
             .header(header::CONTENT_TYPE, "application/json")
             .body(body.to_string());
-        let timeout = Some(std::time::Duration::from_secs(60));
-        let response = connection.send(request, timeout, &object).await;
+        let response = connection.send(request, SMALL_TIMEOUT, &object).await;
         let response = response.map_err(|failure| failure.error)?;
         match response.status() {
             StatusCode::CREATED => Ok(ProjectState::Created),
@@ -167,15 +165,14 @@ impl SiteRegistry {
         let request = connection
             .request(Method::POST, url, Purpose::Probe)
             .header(header::CONTENT_LENGTH, 0);
-        let timeout = Some(std::time::Duration::from_secs(60));
-        let response = connection.send(request, timeout, &object).await;
+        let response = connection.send(request, SMALL_TIMEOUT, &object).await;
         let response = response.map_err(|failure| failure.error)?;
         if response.status() != StatusCode::ACCEPTED {
             return Err(self.write_refusal(response, object, 0).await.error);
         }
         let upload = connection.upload_url(&response, &object)?;
         let request = connection.request(Method::DELETE, upload, Purpose::Probe);
-        let cancelled = connection.send(request, timeout, &object).await;
+        let cancelled = connection.send(request, SMALL_TIMEOUT, &object).await;
         if let Err(failure) = cancelled {
             // the registry drops what is left open by itself
             tracing::debug!(error = %failure.error, "the upload of the probe was not cancelled");

@@ -125,7 +125,7 @@ impl SiteRegistry {
                 host,
                 object,
                 present: before,
-                wanted,
+                wanted: wanted.into(),
             }),
             (Err(error), _) => Err(error),
             (Ok(_), now) => {

@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use url::Url;
 
 use super::{
     ByteStream, SiteRegistry,
-    connection::{COMMIT_TIMEOUT, Purpose},
+    connection::{COMMIT_TIMEOUT, Purpose, SMALL_TIMEOUT},
 };
 use crate::{
     error::{Error, Result},
@@ -30,8 +29,6 @@ use crate::{
     name::RepositoryName,
     retry::{Again, Attempts, Failure},
 };
-
-const SMALL_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 
 impl SiteRegistry {
     /// Returns whether the repository holds the blob (one HEAD).

@@ -50,6 +50,7 @@ struct Config {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the words of the file")]
 struct Tls {
     cert_file: Utf8PathBuf,
     key_file: Utf8PathBuf,
@@ -121,7 +122,7 @@ fn main() -> std::io::Result<()> {
     };
     if let Some((username, password)) = login.clone() {
         builder = builder.auth(if config.tokens {
-            let lifetime = Duration::from_secs(300);
+            let lifetime = Duration::from_mins(5);
             UpstreamAuth::Bearer {
                 account: Some((username, password)),
                 identity_token: None,

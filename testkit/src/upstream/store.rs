@@ -77,7 +77,7 @@ impl Store {
         }
     }
 
-    pub(super) fn put_blob(&mut self, digest: Digest, content: Content) {
+    pub(super) fn put_blob(&mut self, digest: &Digest, content: Content) {
         self.blobs.insert(digest.to_string(), content);
     }
 
