@@ -8,7 +8,10 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{diff, extract, inspect, keygen, sign, util, verify};
+use crate::commands::{
+    bundle, cache, diff, extract, inspect, install, inventory, keygen, lock, preflight, sign,
+    status, util, verify,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -121,6 +124,7 @@ pub(crate) struct BundleOption {
 
 /// Where the description of the platform is.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sources")]
 pub(crate) struct SourceArgs {
     /// Folder with editions, components and sites [default: ./manifests, else the built-in ones]
     #[arg(long, value_name = "DIR")]
@@ -134,17 +138,27 @@ pub(crate) struct SourceArgs {
     /// `urls` of `{prefix, replace}` for plain downloads: for corporate mirrors, and for tests.
     #[arg(long, value_name = "FILE")]
     pub(crate) upstreams: Option<Utf8PathBuf>,
+    /// Folder for what was fetched [default: ~/.cache/airgap]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<Utf8PathBuf>,
 }
 
 /// Commands, in the order in which a release lives.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Keygen(keygen::Args),
+    Lock(lock::Args),
+    Bundle(bundle::Args),
     Sign(sign::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
     Extract(extract::Args),
     Diff(diff::Args),
+    Inventory(inventory::Args),
+    Preflight(preflight::Args),
+    Install(install::Args),
+    Status(status::Args),
+    Cache(cache::Args),
     #[command(hide = true)]
     Util(util::Args),
 }
@@ -154,11 +168,18 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Keygen(_) => "keygen",
+            Self::Lock(_) => "lock",
+            Self::Bundle(_) => "bundle",
             Self::Sign(_) => "sign",
             Self::Verify(_) => "verify",
             Self::Inspect(_) => "inspect",
             Self::Extract(_) => "extract",
             Self::Diff(_) => "diff",
+            Self::Inventory(_) => "inventory",
+            Self::Preflight(_) => "preflight",
+            Self::Install(_) => "install",
+            Self::Status(_) => "status",
+            Self::Cache(_) => "cache",
             Self::Util(_) => "util",
         }
     }
@@ -180,8 +201,14 @@ mod tests {
         fn check(command: &clap::Command, path: &str) {
             let path = format!("{path} {}", command.get_name());
             assert!(command.get_about().is_some(), "`{path}` has no help");
-            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
-                assert!(argument.get_help().is_some(), "`{path}` does not explain {argument}");
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_hide_set())
+            {
+                assert!(
+                    argument.get_help().is_some(),
+                    "`{path}` does not explain {argument}"
+                );
             }
             for child in command.get_subcommands() {
                 check(child, &path);

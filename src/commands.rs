@@ -3,11 +3,18 @@
 //! Invariant: a command parses its inputs, calls one library and renders the answer; it decides
 //! nothing that a library could decide.
 
+pub(crate) mod bundle;
+pub(crate) mod cache;
 pub(crate) mod diff;
 pub(crate) mod extract;
 pub(crate) mod inspect;
+pub(crate) mod install;
+pub(crate) mod inventory;
 pub(crate) mod keygen;
+pub(crate) mod lock;
+pub(crate) mod preflight;
 pub(crate) mod sign;
+pub(crate) mod status;
 pub(crate) mod util;
 pub(crate) mod verify;
 
@@ -21,11 +28,18 @@ use crate::ui::Ui;
 pub(crate) async fn run(command: Command, ui: Arc<Ui>) -> Result<(), CommandError> {
     match command {
         Command::Keygen(args) => blocking(move || args.run(&ui)).await,
+        Command::Lock(args) => args.run(ui).await,
+        Command::Bundle(args) => args.run(ui).await,
         Command::Sign(args) => blocking(move || args.run(&ui)).await,
         Command::Verify(args) => blocking(move || args.run(&ui)).await,
         Command::Inspect(args) => blocking(move || args.run(&ui)).await,
         Command::Extract(args) => blocking(move || args.run(&ui)).await,
         Command::Diff(args) => blocking(move || args.run(&ui)).await,
+        Command::Inventory(args) => blocking(move || args.run(&ui)).await,
+        Command::Preflight(args) => blocking(move || args.run(&ui)).await,
+        Command::Install(args) => blocking(move || args.run(&ui)).await,
+        Command::Status(args) => blocking(move || args.run(&ui)).await,
+        Command::Cache(args) => blocking(move || args.run(&ui)).await,
         Command::Util(args) => args.run(&ui),
     }
 }

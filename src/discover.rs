@@ -27,7 +27,9 @@ fn find(named: Option<&Utf8PathBuf>) -> Result<Utf8PathBuf, CommandError> {
         return Ok(path.clone());
     }
     let mut folders = vec![Utf8PathBuf::from(".")];
-    let binary = std::env::current_exe().ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
+    let binary = std::env::current_exe()
+        .ok()
+        .and_then(|path| Utf8PathBuf::from_path_buf(path).ok());
     if let Some(folder) = binary.as_deref().and_then(Utf8Path::parent) {
         folders.push(folder.to_owned());
     }
@@ -37,12 +39,17 @@ fn find(named: Option<&Utf8PathBuf>) -> Result<Utf8PathBuf, CommandError> {
 fn only_bundle(folders: &[Utf8PathBuf]) -> Result<Utf8PathBuf, CommandError> {
     let mut found: Vec<Utf8PathBuf> = Vec::new();
     for folder in folders {
-        let Ok(entries) = folder.read_dir_utf8() else { continue };
+        let Ok(entries) = folder.read_dir_utf8() else {
+            continue;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name();
             if name.ends_with(".tar.zst") || name.ends_with(".tar.zst.001") {
                 let path = entry.into_path();
-                let path = path.strip_prefix("./").map(Utf8Path::to_owned).unwrap_or(path);
+                let path = path
+                    .strip_prefix("./")
+                    .map(Utf8Path::to_owned)
+                    .unwrap_or(path);
                 // the working folder may be the binary's own
                 if !found.iter().any(|other| same_file(other, &path)) {
                     found.push(path);
@@ -53,11 +60,17 @@ fn only_bundle(folders: &[Utf8PathBuf]) -> Result<Utf8PathBuf, CommandError> {
     found.sort();
     match found.as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(CommandError::usage("no bundle here, and none beside the binary")
-            .hint("name it: `--bundle airgap-standard-1.0.0-amd64.tar.zst`")),
+        [] => Err(
+            CommandError::usage("no bundle here, and none beside the binary")
+                .hint("name it: `--bundle airgap-standard-1.0.0-amd64.tar.zst`"),
+        ),
         several => Err(CommandError::usage(format!(
             "several bundles here:\n{}",
-            several.iter().map(|path| path.as_str()).collect::<Vec<_>>().join("\n")
+            several
+                .iter()
+                .map(|path| path.as_str())
+                .collect::<Vec<_>>()
+                .join("\n")
         ))
         .hint("say which one is meant with `--bundle`")),
     }
@@ -86,7 +99,10 @@ mod tests {
     #[test]
     fn the_only_bundle_is_found_whole_or_in_volumes() {
         let (_keep, whole) = folder(&["a.tar.zst", "a.tar.zst.0123456789abcdef.sig", "hosts.yaml"]);
-        assert_eq!(only_bundle(std::slice::from_ref(&whole)).unwrap(), whole.join("a.tar.zst"));
+        assert_eq!(
+            only_bundle(std::slice::from_ref(&whole)).unwrap(),
+            whole.join("a.tar.zst")
+        );
         let (_keep, volumes) = folder(&["a.tar.zst.001", "a.tar.zst.002"]);
         let found = only_bundle(std::slice::from_ref(&volumes)).unwrap();
         assert_eq!(found, volumes.join("a.tar.zst.001"));

@@ -6,6 +6,9 @@
 
 mod advice;
 mod archive;
+mod bundler;
+mod installer;
+mod registry;
 mod signing;
 
 use std::error::Error;
@@ -36,13 +39,21 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            hints: Vec::new(),
+        }
     }
 
     /// A library's error, which speaks for itself.
     fn of(kind: Kind, error: impl Error + Send + Sync + 'static) -> Self {
         let message = error.to_string();
-        Self { source: Some(Box::new(error)), ..Self::new(kind, message) }
+        Self {
+            source: Some(Box::new(error)),
+            ..Self::new(kind, message)
+        }
     }
 
     /// Something failed.
@@ -55,7 +66,10 @@ impl CommandError {
         message: impl Into<String>,
         source: impl Error + Send + Sync + 'static,
     ) -> Self {
-        Self { source: Some(Box::new(source)), ..Self::new(Kind::Failed, message) }
+        Self {
+            source: Some(Box::new(source)),
+            ..Self::new(Kind::Failed, message)
+        }
     }
 
     /// What was asked for makes no sense.
@@ -147,7 +161,9 @@ mod tests {
 
     #[test]
     fn the_same_hint_is_given_once() {
-        let error = CommandError::usage("no").hint("try again").hint("try again");
+        let error = CommandError::usage("no")
+            .hint("try again")
+            .hint("try again");
         assert_eq!(error.hints(), ["try again"]);
     }
 

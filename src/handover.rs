@@ -42,11 +42,16 @@ pub(crate) fn check(
     let failed = |source| CommandError::failed_with("failed to look beside the bundle", source);
     let mut installers = Vec::new();
     for entry in fs_err::read_dir(folder).map_err(failed)? {
-        let Ok(path) = Utf8PathBuf::from_path_buf(entry.map_err(failed)?.path()) else { continue };
+        let Ok(path) = Utf8PathBuf::from_path_buf(entry.map_err(failed)?.path()) else {
+            continue;
+        };
         let name = path.file_name().unwrap_or_default();
         let is_named_so = name.starts_with("airgap-") && name.contains("-linux-");
         if is_named_so && !name.ends_with(".sig") && path.is_file() {
-            let path = path.strip_prefix("./").map(Utf8Path::to_owned).unwrap_or(path);
+            let path = path
+                .strip_prefix("./")
+                .map(Utf8Path::to_owned)
+                .unwrap_or(path);
             installers.push(check_one(path, info, trust)?);
         }
     }
@@ -66,9 +71,9 @@ fn check_one(
     let signature_path = Utf8PathBuf::from(format!("{path}.sig"));
     let problem = match &info.installer_sha256 {
         None => Some("the bundle's signed index names no installer".to_owned()),
-        Some(expected) if *expected != sha256 => {
-            Some(format!("its sha256 is {sha256}, but the signed index says {expected}"))
-        }
+        Some(expected) if *expected != sha256 => Some(format!(
+            "its sha256 is {sha256}, but the signed index says {expected}"
+        )),
         Some(_) if signature_path.exists() => {
             let line = fs_err::read(&signature_path).map_err(failed)?;
             Signature::parse(&line)
@@ -78,7 +83,11 @@ fn check_one(
         }
         Some(_) => None,
     };
-    Ok(Installer { path, sha256, problem })
+    Ok(Installer {
+        path,
+        sha256,
+        problem,
+    })
 }
 
 #[cfg(test)]
@@ -116,19 +125,31 @@ mod tests {
         fs_err::write(&binary, b"binary").unwrap();
         fs_err::write(format!("{binary}.sig"), key.sign(b"binary").to_line()).unwrap();
         let sha256 = airgap_archive::digest_of(b"binary").digest().to_owned();
-        Medium { bundle: root.join("b.tar.zst"), _folder: folder, binary, key, sha256 }
+        Medium {
+            bundle: root.join("b.tar.zst"),
+            _folder: folder,
+            binary,
+            key,
+            sha256,
+        }
     }
 
     fn problems(medium: &Medium, info: &BundleInfo) -> Vec<Option<String>> {
         let trust = TrustRoot::new(vec![medium.key.public_key()]);
         let found = check(&medium.bundle, info, &trust).unwrap();
-        found.into_iter().map(|installer| installer.problem).collect()
+        found
+            .into_iter()
+            .map(|installer| installer.problem)
+            .collect()
     }
 
     #[test]
     fn the_installer_that_was_signed_is_accepted() {
         let medium = medium();
-        assert_eq!(problems(&medium, &info(Some(medium.sha256.clone()))), [None]);
+        assert_eq!(
+            problems(&medium, &info(Some(medium.sha256.clone()))),
+            [None]
+        );
     }
 
     #[test]
@@ -136,15 +157,25 @@ mod tests {
         let medium = medium();
         fs_err::write(&medium.binary, b"binarY").unwrap();
         let found = problems(&medium, &info(Some(medium.sha256.clone())));
-        assert!(found[0].as_ref().unwrap().contains("the signed index says"), "{found:?}");
+        assert!(
+            found[0].as_ref().unwrap().contains("the signed index says"),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn an_installer_signed_by_another_key_is_refused() {
         let medium = medium();
         let other = SigningKey::from_seed(&[8; 32]);
-        fs_err::write(format!("{}.sig", medium.binary), other.sign(b"binary").to_line()).unwrap();
+        fs_err::write(
+            format!("{}.sig", medium.binary),
+            other.sign(b"binary").to_line(),
+        )
+        .unwrap();
         let found = problems(&medium, &info(Some(medium.sha256.clone())));
-        assert!(found[0].as_ref().unwrap().contains("does not hold"), "{found:?}");
+        assert!(
+            found[0].as_ref().unwrap().contains("does not hold"),
+            "{found:?}"
+        );
     }
 }

@@ -54,7 +54,10 @@ pub(crate) fn start(command: &str, verbosity: u8) -> Option<Utf8PathBuf> {
             .with_filter(filter(if verbosity > 1 { "debug" } else { "info" }))
     });
     // only a second subscriber in one process can make this fail, and then the first one logs
-    let _ = tracing_subscriber::registry().with(file_layer).with(terminal_layer).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(file_layer)
+        .with(terminal_layer)
+        .try_init();
     path
 }
 
@@ -65,7 +68,11 @@ fn filter(level: &str) -> EnvFilter {
 /// Returns the folder for what outlives a command: `$XDG_STATE_HOME/airgap`, else
 /// `~/.local/state/airgap`.
 fn state_dir() -> Option<Utf8PathBuf> {
-    let from_env = |name| std::env::var(name).ok().filter(|value| value.starts_with('/'));
+    let from_env = |name| {
+        std::env::var(name)
+            .ok()
+            .filter(|value| value.starts_with('/'))
+    };
     from_env("XDG_STATE_HOME")
         .map(Utf8PathBuf::from)
         .or_else(|| from_env("HOME").map(|home| Utf8PathBuf::from(home).join(".local/state")))
@@ -78,7 +85,11 @@ fn open(dir: &Utf8Path, command: &str) -> io::Result<(fs_err::File, Utf8PathBuf)
     remove_old(dir)?;
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let path = dir.join(format!("{now}-{command}-{}.log", std::process::id()));
-    let file = fs_err::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
+    let file = fs_err::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&path)?;
     Ok((file, path))
 }
 
@@ -102,13 +113,19 @@ struct Redacted<W>(Arc<Mutex<W>>);
 impl<W: Write> Write for Redacted<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = redact::text(&String::from_utf8_lossy(bytes));
-        let mut inner = self.0.lock().map_err(|_| io::Error::other("the log's lock is poisoned"))?;
+        let mut inner = self
+            .0
+            .lock()
+            .map_err(|_| io::Error::other("the log's lock is poisoned"))?;
         inner.write_all(text.as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().map_err(|_| io::Error::other("the log's lock is poisoned"))?.flush()
+        self.0
+            .lock()
+            .map_err(|_| io::Error::other("the log's lock is poisoned"))?
+            .flush()
     }
 }
 
@@ -122,7 +139,9 @@ mod tests {
     fn a_registered_secret_never_reaches_the_file() {
         redact::register(&SecretString::from("hunter2hunter2"));
         let buffer = Arc::new(Mutex::new(Vec::new()));
-        Redacted(Arc::clone(&buffer)).write_all(b"login as ops with hunter2hunter2\n").unwrap();
+        Redacted(Arc::clone(&buffer))
+            .write_all(b"login as ops with hunter2hunter2\n")
+            .unwrap();
         assert_eq!(*buffer.lock().unwrap(), b"login as ops with ***\n");
     }
 

@@ -16,6 +16,8 @@ mod prompt;
 mod redact;
 mod reference;
 mod render;
+mod site;
+mod sources;
 mod trust;
 mod ui;
 
@@ -40,7 +42,11 @@ fn main() -> ExitCode {
         Command::Util(_) => None,
         command => log::start(command.name(), ui.verbosity()),
     };
-    tracing::debug!(version = env!("CARGO_PKG_VERSION"), command = cli.command.name(), "started");
+    tracing::debug!(
+        version = env!("CARGO_PKG_VERSION"),
+        command = cli.command.name(),
+        "started"
+    );
     let result = run(cli.command, &ui);
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,8 +97,11 @@ async fn interrupted() -> CommandError {
         _ = terminate.recv() => {}
         _ = hangup.recv() => {}
     }
-    let again: Vec<String> =
-        std::env::args().map(|argument| render::shell_quote(&argument)).collect();
-    CommandError::interrupted()
-        .hint(format!("nothing that was finished is lost; to carry on, type: {}", again.join(" ")))
+    let again: Vec<String> = std::env::args()
+        .map(|argument| render::shell_quote(&argument))
+        .collect();
+    CommandError::interrupted().hint(format!(
+        "nothing that was finished is lost; to carry on, type: {}",
+        again.join(" ")
+    ))
 }

@@ -4,6 +4,9 @@
 //! Invariant: drawing never fails a command and never blocks it for long; lines and JSON are rate
 //! limited, and every track's end is shown whatever the rate.
 
+mod bundler;
+mod installer;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +17,9 @@ use serde_json::json;
 use crate::redact;
 use crate::render;
 use crate::ui::{ProgressStyle, Style, Ui, write_err};
+
+pub(crate) use bundler::BundlerEvents;
+pub(crate) use installer::InstallerEvents;
 
 /// The least time between two plain lines of one track.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -87,7 +93,8 @@ impl Counter<'_> {
     fn change(&self, change: impl FnOnce(&mut (u64, Option<u64>))) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
-        self.progress.advance(self.track, self.unit, state.0, state.1);
+        self.progress
+            .advance(self.track, self.unit, state.0, state.1);
     }
 }
 
@@ -145,7 +152,12 @@ impl Progress {
 
     /// Returns a counter for a track of so many things or bytes.
     pub(crate) fn counter<'a>(&'a self, track: &'a str, unit: Unit) -> Counter<'a> {
-        Counter { progress: self, track, unit, state: Mutex::new((0, None)) }
+        Counter {
+            progress: self,
+            track,
+            unit,
+            state: Mutex::new((0, None)),
+        }
     }
 
     /// Takes the bars off the screen.
@@ -164,7 +176,9 @@ impl Progress {
                 self.json(&json!({"event": event, "message": redact::text(text)}));
             }
             // above the bars, which then move down
-            ProgressStyle::Bars => self.bars.suspend(|| write_err(&format!("{}\n", redact::text(line)))),
+            ProgressStyle::Bars => self
+                .bars
+                .suspend(|| write_err(&format!("{}\n", redact::text(line)))),
             ProgressStyle::Lines | ProgressStyle::Silent if !self.quiet_lines => {
                 write_err(&format!("{}\n", redact::text(line)));
             }
@@ -172,14 +186,19 @@ impl Progress {
         }
     }
 
-    #[expect(clippy::unused_self, reason = "reads as what it is: this progress's JSON")]
+    #[expect(
+        clippy::unused_self,
+        reason = "reads as what it is: this progress's JSON"
+    )]
     fn json(&self, value: &serde_json::Value) {
         write_err(&format!("{value}\n"));
     }
 
     fn advance(&self, name: &str, unit: Unit, done: u64, total: Option<u64>) {
         let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
-        let track = tracks.entry(name.to_owned()).or_insert_with(|| Track::new(unit));
+        let track = tracks
+            .entry(name.to_owned())
+            .or_insert_with(|| Track::new(unit));
         track.done = done;
         track.total = total;
         match self.style {
@@ -212,7 +231,9 @@ impl Progress {
 
     fn finish(&self, name: &str) {
         let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(track) = tracks.remove(name) else { return };
+        let Some(track) = tracks.remove(name) else {
+            return;
+        };
         if let Some(bar) = &track.bar {
             bar.finish_and_clear();
         }
@@ -231,7 +252,14 @@ impl Progress {
 
 impl Track {
     fn new(unit: Unit) -> Self {
-        Self { bar: None, started: Instant::now(), unit, shown: None, done: 0, total: None }
+        Self {
+            bar: None,
+            started: Instant::now(),
+            unit,
+            shown: None,
+            done: 0,
+            total: None,
+        }
     }
 
     /// Says whether enough time went by to show the track again; the first time it starts the
@@ -258,7 +286,10 @@ impl Track {
 
     fn line(&self, name: &str) -> String {
         if self.unit == Unit::Items {
-            let total = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            let total = self
+                .total
+                .map(|total| format!(" of {total}"))
+                .unwrap_or_default();
             return format!("{name}: {}{total}", self.done);
         }
         let rate = self.rate();
@@ -309,8 +340,17 @@ mod tests {
     use super::*;
 
     fn track(seconds: u64, unit: Unit, done: u64, total: Option<u64>) -> Track {
-        let started = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        Track { bar: None, started, unit, shown: None, done, total }
+        let started = Instant::now()
+            .checked_sub(Duration::from_secs(seconds))
+            .unwrap();
+        Track {
+            bar: None,
+            started,
+            unit,
+            shown: None,
+            done,
+            total,
+        }
     }
 
     #[test]
@@ -322,7 +362,10 @@ mod tests {
 
     #[test]
     fn things_are_counted_without_a_rate() {
-        assert_eq!(track(10, Unit::Items, 3, Some(7)).line("resolve"), "resolve: 3 of 7");
+        assert_eq!(
+            track(10, Unit::Items, 3, Some(7)).line("resolve"),
+            "resolve: 3 of 7"
+        );
     }
 
     #[test]

@@ -3,8 +3,7 @@
 //! Invariant: a secret never comes from the command line itself, is registered with
 //! [`crate::redact`] before anyone sees it, and an interrupted prompt leaves the terminal echoing.
 
-use std::fs::File;
-use std::io::IsTerminal;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8Path;
@@ -22,16 +21,35 @@ static BEFORE_PROMPT: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Asks on the terminal, without echo.
 pub(crate) fn ask(question: &str) -> Result<SecretString, CommandError> {
-    let terminal = File::open("/dev/tty").ok().filter(IsTerminal::is_terminal).ok_or_else(|| {
-        CommandError::usage(format!("cannot ask for the {question}: there is no terminal"))
-            .hint("give the secret by file or environment variable instead")
-    })?;
-    *BEFORE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner) = termios::tcgetattr(&terminal).ok();
+    match try_ask(question) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(CommandError::usage(format!(
+            "cannot ask for the {question}: there is no terminal"
+        ))
+        .hint("give the secret by file or environment variable instead")),
+        Err(source) => Err(CommandError::failed_with(
+            format!("failed to read the {question}"),
+            source,
+        )),
+    }
+}
+
+/// Asks on the terminal, without echo; nobody can be asked without a terminal.
+pub(crate) fn try_ask(question: &str) -> io::Result<Option<SecretString>> {
+    let Some(terminal) = fs_err::File::open("/dev/tty")
+        .ok()
+        .filter(|terminal| termios::isatty(terminal))
+    else {
+        return Ok(None);
+    };
+    *BEFORE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner) =
+        termios::tcgetattr(&terminal).ok();
     let answer = rpassword::prompt_password(format!("{question}: "));
-    BEFORE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let answer = answer
-        .map_err(|source| CommandError::failed_with(format!("failed to read the {question}"), source))?;
-    Ok(registered(SecretString::from(answer)))
+    BEFORE_PROMPT
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    answer.map(|answer| Some(registered(SecretString::from(answer))))
 }
 
 /// Asks twice and compares: for a secret that is being set, where a slip would be final.
@@ -50,8 +68,11 @@ pub(crate) fn ask_new(question: &str) -> Result<SecretString, CommandError> {
 
 /// Gives the terminal its echo back when a prompt is interrupted.
 pub(crate) fn restore_terminal() {
-    let before = BEFORE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let (Some(before), Ok(terminal)) = (before, File::open("/dev/tty")) {
+    let before = BEFORE_PROMPT
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if let (Some(before), Ok(terminal)) = (before, fs_err::File::open("/dev/tty")) {
         // the process ends either way
         let _ = termios::tcsetattr(&terminal, OptionalActions::Now, &before);
     }
@@ -76,9 +97,14 @@ pub(crate) fn from_file(path: &Utf8Path) -> Result<SecretString, CommandError> {
 
 /// Reads a secret from an environment variable.
 pub(crate) fn from_env(name: &str) -> Result<SecretString, CommandError> {
-    std::env::var(name).map(|value| registered(SecretString::from(value))).map_err(|source| {
-        CommandError::failed_with(format!("failed to read the environment variable {name}"), source)
-    })
+    std::env::var(name)
+        .map(|value| registered(SecretString::from(value)))
+        .map_err(|source| {
+            CommandError::failed_with(
+                format!("failed to read the environment variable {name}"),
+                source,
+            )
+        })
 }
 
 fn registered(secret: SecretString) -> SecretString {
@@ -105,6 +131,11 @@ mod tests {
     #[test]
     fn a_missing_secret_names_its_path() {
         let error = from_file(Utf8Path::new("/nonexistent/secret")).unwrap_err();
-        assert!(error.causes().iter().any(|cause| cause.contains("/nonexistent/secret")));
+        assert!(
+            error
+                .causes()
+                .iter()
+                .any(|cause| cause.contains("/nonexistent/secret"))
+        );
     }
 }

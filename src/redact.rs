@@ -16,7 +16,10 @@ static SECRETS: Mutex<Vec<SecretString>> = Mutex::new(Vec::new());
 /// Remembers a secret for the rest of the process.
 pub(crate) fn register(secret: &SecretString) {
     if secret.expose_secret().len() >= MIN_SECRET_BYTES {
-        SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.clone());
+        SECRETS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(secret.clone());
     }
 }
 
@@ -39,7 +42,10 @@ mod tests {
     #[test]
     fn registered_secrets_never_show() {
         register(&SecretString::from("tr0ub4dor&3"));
-        assert_eq!(text("password tr0ub4dor&3 was refused"), "password *** was refused");
+        assert_eq!(
+            text("password tr0ub4dor&3 was refused"),
+            "password *** was refused"
+        );
     }
 
     #[test]

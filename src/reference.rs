@@ -28,8 +28,16 @@ fn section(page: &mut String, command: &mut Command, parents: &[String]) {
     let level = "#".repeat(path.len() + 1);
     let help = without_global_options(&command.render_long_help().to_string(), parents.is_empty());
     // writing to a string cannot fail
-    let _ = write!(page, "\n{level} `{}`\n\n```text\n{}\n```\n", path.join(" "), help.trim_end());
-    for child in command.get_subcommands_mut().filter(|child| !child.is_hide_set()) {
+    let _ = write!(
+        page,
+        "\n{level} `{}`\n\n```text\n{}\n```\n",
+        path.join(" "),
+        help.trim_end()
+    );
+    for child in command
+        .get_subcommands_mut()
+        .filter(|child| !child.is_hide_set())
+    {
         if child.get_name() != "help" {
             section(page, child, &path);
         }

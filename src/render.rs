@@ -6,8 +6,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-const UNITS: [(&str, u64); 4] =
-    [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+const UNITS: [(&str, u64); 4] = [
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1000),
+];
 
 /// Returns a size with its unit: `1.3 GB`.
 pub(crate) fn bytes(size: u64) -> String {
@@ -61,10 +65,18 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
         "TiB" => 1_u64 << 40,
-        other => return Err(format!("unknown unit `{other}`: use kB, MB, GB, KiB, MiB or GiB")),
+        other => {
+            return Err(format!(
+                "unknown unit `{other}`: use kB, MB, GB, KiB, MiB or GiB"
+            ));
+        }
     };
-    let number: u64 = number.parse().map_err(|_| "expected a number, such as 4GiB".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "the size is too large".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number, such as 4GiB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "the size is too large".to_owned())
 }
 
 /// Returns rows as aligned columns, two spaces apart, without trailing spaces.

@@ -19,16 +19,25 @@ impl TrustArgs {
     }
 
     fn resolve_in(&self, folder: &Utf8Path) -> Result<TrustRoot, CommandError> {
-        let site = if has_keys(folder) { Some(TrustRoot::load_dir(folder)?) } else { None };
+        let site = if has_keys(folder) {
+            Some(TrustRoot::load_dir(folder)?)
+        } else {
+            None
+        };
         let root = match (site, self.keys.is_empty()) {
             (Some(site), true) => site,
             (None, true) => return Err(no_keys(folder)),
             (site, false) => {
-                let keys =
-                    self.keys.iter().map(|path| PublicKey::read(path)).collect::<Result<_, _>>()?;
+                let keys = self
+                    .keys
+                    .iter()
+                    .map(|path| PublicKey::read(path))
+                    .collect::<Result<_, _>>()?;
                 let root = TrustRoot::new(keys);
                 match site {
-                    Some(site) => root.tighten(site.threshold()).revoke(site.revoked().iter().copied()),
+                    Some(site) => root
+                        .tighten(site.threshold())
+                        .revoke(site.revoked().iter().copied()),
                     None => root,
                 }
             }
@@ -73,7 +82,9 @@ mod tests {
 
     impl Site {
         fn new() -> Self {
-            Self { folder: tempfile::tempdir().unwrap() }
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+            }
         }
 
         fn path(&self, name: &str) -> Utf8PathBuf {
@@ -82,7 +93,10 @@ mod tests {
 
         fn key(&self, name: &str, seed: u8) -> Utf8PathBuf {
             let path = self.path(name);
-            SigningKey::from_seed(&[seed; 32]).public_key().write_new(&path).unwrap();
+            SigningKey::from_seed(&[seed; 32])
+                .public_key()
+                .write_new(&path)
+                .unwrap();
             path
         }
     }
@@ -94,7 +108,9 @@ mod tests {
     #[test]
     fn without_any_key_it_says_where_keys_belong() {
         let site = Site::new();
-        let error = args(Vec::new(), None).resolve_in(&site.path("")).unwrap_err();
+        let error = args(Vec::new(), None)
+            .resolve_in(&site.path(""))
+            .unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.hints().iter().any(|hint| hint.contains("--key")));
     }
@@ -106,7 +122,9 @@ mod tests {
         let one = site.key("trusted.d/one.pub", 1);
         let two = site.key("trusted.d/two.pub", 2);
         fs_err::write(site.path("trusted.d/policy.yaml"), "threshold: 2\n").unwrap();
-        let root = args(vec![one, two], Some(1)).resolve_in(&site.path("trusted.d")).unwrap();
+        let root = args(vec![one, two], Some(1))
+            .resolve_in(&site.path("trusted.d"))
+            .unwrap();
         assert_eq!(root.threshold(), 2);
     }
 
@@ -117,11 +135,16 @@ mod tests {
         site.key("trusted.d/one.pub", 1);
         let lost = SigningKey::from_seed(&[2; 32]);
         let lost_id = lost.public_key().key_id();
-        fs_err::write(site.path("trusted.d/policy.yaml"), format!("revoked: [\"{lost_id}\"]\n"))
-            .unwrap();
+        fs_err::write(
+            site.path("trusted.d/policy.yaml"),
+            format!("revoked: [\"{lost_id}\"]\n"),
+        )
+        .unwrap();
         let lost_path = site.path("lost.pub");
         lost.public_key().write_new(&lost_path).unwrap();
-        let root = args(vec![lost_path], None).resolve_in(&site.path("trusted.d")).unwrap();
+        let root = args(vec![lost_path], None)
+            .resolve_in(&site.path("trusted.d"))
+            .unwrap();
         assert!(root.verify(b"index", &[lost.sign(b"index")]).is_err());
     }
 
@@ -129,7 +152,13 @@ mod tests {
     fn more_signatures_than_keys_are_refused_at_once() {
         let site = Site::new();
         let one = site.key("one.pub", 1);
-        let error = args(vec![one], Some(2)).resolve_in(&site.path("none")).unwrap_err();
-        assert!(error.message().contains("2 signatures"), "{}", error.message());
+        let error = args(vec![one], Some(2))
+            .resolve_in(&site.path("none"))
+            .unwrap_err();
+        assert!(
+            error.message().contains("2 signatures"),
+            "{}",
+            error.message()
+        );
     }
 }

@@ -40,8 +40,6 @@ pub(crate) enum Style {
     Hint,
     /// A heading.
     Strong,
-    /// Detail of less weight.
-    Faint,
 }
 
 impl Style {
@@ -52,7 +50,6 @@ impl Style {
             Self::Warn => "\x1b[1;33m",
             Self::Hint => "\x1b[36m",
             Self::Strong => "\x1b[1m",
-            Self::Faint => "\x1b[2m",
         }
     }
 }
@@ -171,7 +168,10 @@ impl Ui {
         if self.json {
             self.event(&serde_json::json!({"event": "warning", "message": text}));
         } else {
-            write_err(&format!("{}: {text}\n", self.paint_err(Style::Warn, "warning")));
+            write_err(&format!(
+                "{}: {text}\n",
+                self.paint_err(Style::Warn, "warning")
+            ));
         }
     }
 
@@ -184,7 +184,11 @@ impl Ui {
 
     /// Shows how the command failed: the error, its causes, then what to do about it.
     pub(crate) fn failure(&self, error: &CommandError, log: Option<&camino::Utf8Path>) {
-        let causes: Vec<String> = error.causes().iter().map(|cause| redact::text(cause)).collect();
+        let causes: Vec<String> = error
+            .causes()
+            .iter()
+            .map(|cause| redact::text(cause))
+            .collect();
         let message = redact::text(&error.message());
         if self.json {
             let document = serde_json::json!({"error": {
@@ -228,13 +232,20 @@ impl Ui {
                 self.reader_gone.store(true, Ordering::Relaxed);
                 Ok(())
             }
-            Err(error) => Err(CommandError::failed_with("failed to write to standard output", error)),
+            Err(error) => Err(CommandError::failed_with(
+                "failed to write to standard output",
+                error,
+            )),
         }
     }
 }
 
 fn paint(enabled: bool, style: Style, text: impl Display) -> String {
-    if enabled { format!("{}{text}\x1b[0m", style.code()) } else { text.to_string() }
+    if enabled {
+        format!("{}{text}\x1b[0m", style.code())
+    } else {
+        text.to_string()
+    }
 }
 
 /// Writes to standard error; a closed one is no reason to stop working.

@@ -13,7 +13,6 @@ use crate::phase::Phase;
     rename_all = "camelCase",
     rename_all_fields = "camelCase"
 )]
-#[non_exhaustive]
 pub enum Event {
     /// A phase begins.
     PhaseStarted {

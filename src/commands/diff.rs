@@ -45,9 +45,10 @@ impl Args {
             new_info.version,
             new_info.release
         ))?;
-        for (sign, style, entries) in
-            [("+", Style::Good, &difference.added), ("-", Style::Bad, &difference.removed)]
-        {
+        for (sign, style, entries) in [
+            ("+", Style::Good, &difference.added),
+            ("-", Style::Bad, &difference.removed),
+        ] {
             for entry in entries {
                 ui.line(ui.paint(style, format!("{sign} {}", title(entry))))?;
             }
@@ -75,10 +76,18 @@ fn title(entry: &Entry) -> String {
     match (&entry.name, &entry.subject) {
         (Some(name), _) => format!("{:9} {name}", entry.role.as_str()),
         (None, Some(subject)) => {
-            format!("{:9} of {}", entry.role.as_str(), render::short_digest(subject))
+            format!(
+                "{:9} of {}",
+                entry.role.as_str(),
+                render::short_digest(subject)
+            )
         }
         (None, None) => {
-            format!("{:9} {}", entry.role.as_str(), render::short_digest(entry.descriptor.digest()))
+            format!(
+                "{:9} {}",
+                entry.role.as_str(),
+                render::short_digest(entry.descriptor.digest())
+            )
         }
     }
 }

@@ -67,19 +67,36 @@ impl Args {
     /// Runs the command.
     pub(crate) fn run(self, ui: &Ui) -> Result<(), CommandError> {
         let path = self.bundle.find()?;
-        let archive = VerifiedArchive::open(&path, &self.trust.resolve()?, &OpenOptions::default())?;
+        let archive =
+            VerifiedArchive::open(&path, &self.trust.resolve()?, &OpenOptions::default())?;
         let entry = archive.entry(&self.name)?;
-        if entry.role == Role::Image { self.image(ui, &archive) } else { self.files(ui, &archive, entry) }
+        if entry.role == Role::Image {
+            self.image(ui, &archive)
+        } else {
+            self.files(ui, &archive, entry)
+        }
     }
 
     fn image(&self, ui: &Ui, archive: &VerifiedArchive) -> Result<(), CommandError> {
         if self.file.is_some() {
-            return Err(CommandError::usage(format!("{} is an image: it has no named files", self.name))
-                .hint("leave `--file` out"));
+            return Err(CommandError::usage(format!(
+                "{} is an image: it has no named files",
+                self.name
+            ))
+            .hint("leave `--file` out"));
         }
-        let target = self.output.clone().unwrap_or_else(|| default_target(&self.name, self.format));
+        let target = self
+            .output
+            .clone()
+            .unwrap_or_else(|| default_target(&self.name, self.format));
         let format = self.format.of_library();
-        let extracted = extract::image(archive, &self.name, self.platform.as_deref(), format, &target)?;
+        let extracted = extract::image(
+            archive,
+            &self.name,
+            self.platform.as_deref(),
+            format,
+            &target,
+        )?;
         ui.document(&serde_json::json!({"name": self.name, "image": extracted}))?;
         ui.line(format!("{}: {}", self.name, extracted.path))?;
         if extracted.converted {
@@ -109,12 +126,19 @@ impl Args {
             ));
             return Err(error.hint(format!("it has: {}", names.join(", "))));
         }
-        let folder = self.output.clone().unwrap_or_else(|| Utf8PathBuf::from("."));
+        let folder = self
+            .output
+            .clone()
+            .unwrap_or_else(|| Utf8PathBuf::from("."));
         // a single named file may be given its own new name
         let single = self.file.is_some() && !folder.is_dir();
         let mut written = Vec::new();
         for file in wanted {
-            let target = if single { folder.clone() } else { folder.join(&file.name) };
+            let target = if single {
+                folder.clone()
+            } else {
+                folder.join(&file.name)
+            };
             if let Some(parent) = target.parent().filter(|parent| !parent.as_str().is_empty()) {
                 fs_err::create_dir_all(parent)
                     .map_err(|source| CommandError::failed_with("failed to extract", source))?;
@@ -131,7 +155,11 @@ impl Args {
 
 /// Returns the last part of an image's name as a file name.
 fn default_target(name: &str, format: Format) -> Utf8PathBuf {
-    let last = name.rsplit('/').next().unwrap_or(name).replace([':', '@'], "-");
+    let last = name
+        .rsplit('/')
+        .next()
+        .unwrap_or(name)
+        .replace([':', '@'], "-");
     match format {
         Format::Oci | Format::Dir => Utf8PathBuf::from(last),
         Format::DockerArchive => Utf8PathBuf::from(format!("{last}.tar")),
@@ -146,6 +174,9 @@ mod tests {
     fn targets_are_named_after_the_image() {
         let name = "quay.io/argoproj/argocd:v3.4.4";
         assert_eq!(default_target(name, Format::Dir), "argocd-v3.4.4");
-        assert_eq!(default_target(name, Format::DockerArchive), "argocd-v3.4.4.tar");
+        assert_eq!(
+            default_target(name, Format::DockerArchive),
+            "argocd-v3.4.4.tar"
+        );
     }
 }

@@ -75,7 +75,11 @@ impl Args {
                 index_digest: listing.index_digest.to_string(),
                 signed_by: Vec::new(),
                 shown_key: listing.shown_key.as_ref().map(ShownKey::of),
-                entries: listing.entries.iter().map(|entry| Line::of(entry, None)).collect(),
+                entries: listing
+                    .entries
+                    .iter()
+                    .map(|entry| Line::of(entry, None))
+                    .collect(),
             };
             return document.show(ui);
         }
@@ -87,21 +91,34 @@ impl Args {
             }
         })?;
         let archive = VerifiedArchive::open(&path, &trust, &OpenOptions::default())?;
-        let sizes: BTreeMap<String, u64> =
-            archive.blobs().iter().map(|(digest, size)| (digest.to_string(), *size)).collect();
+        let sizes: BTreeMap<String, u64> = archive
+            .blobs()
+            .iter()
+            .map(|(digest, size)| (digest.to_string(), *size))
+            .collect();
         let entries = archive.entries().iter();
         let document = Document {
             bundle: &path,
             verified: true,
             info: archive.info(),
             index_digest: archive.index_digest().to_string(),
-            signed_by: archive.signed_by().iter().map(ToString::to_string).collect(),
+            signed_by: archive
+                .signed_by()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             shown_key: archive.shown_key().map(ShownKey::of),
-            entries: entries.map(|entry| Line::of(entry, Some(total(&archive, entry, &sizes)))).collect(),
+            entries: entries
+                .map(|entry| Line::of(entry, Some(total(&archive, entry, &sizes))))
+                .collect(),
         };
         document.show(ui)?;
         let bytes = sizes.values().sum();
-        ui.line(format!("{} in {}", render::bytes(bytes), render::count(sizes.len(), "blob")))
+        ui.line(format!(
+            "{} in {}",
+            render::bytes(bytes),
+            render::count(sizes.len(), "blob")
+        ))
     }
 }
 
@@ -124,7 +141,10 @@ impl Document<'_> {
             field("signed by", &format!("{key}, which you trust"));
         }
         if let Some(key) = &self.shown_key {
-            field("shows key", &format!("{} (proves nothing)", key.fingerprint));
+            field(
+                "shows key",
+                &format!("{} (proves nothing)", key.fingerprint),
+            );
         }
         text.push('\n');
         let rows: Vec<[String; 4]> = self
@@ -137,7 +157,12 @@ impl Document<'_> {
                     (None, None) => String::new(),
                 };
                 let size = line.size.map(render::bytes).unwrap_or_default();
-                [line.role.to_string(), name, render::short_digest(&line.digest), size]
+                [
+                    line.role.to_string(),
+                    name,
+                    render::short_digest(&line.digest),
+                    size,
+                ]
             })
             .collect();
         text.push_str(&render::table(&rows));
@@ -154,7 +179,10 @@ impl Document<'_> {
 
 impl ShownKey {
     fn of(key: &PublicKey) -> Self {
-        Self { key_id: key.key_id().to_string(), fingerprint: key.fingerprint() }
+        Self {
+            key_id: key.key_id().to_string(),
+            fingerprint: key.fingerprint(),
+        }
     }
 }
 
@@ -180,7 +208,11 @@ fn total(archive: &VerifiedArchive, entry: &Entry, sizes: &BTreeMap<String, u64>
         if counted.insert(digest.to_string(), size).is_none() {
             // only manifests refer to anything
             let references = archive.references(&digest).unwrap_or_default();
-            open.extend(references.iter().map(|reference| reference.digest().clone()));
+            open.extend(
+                references
+                    .iter()
+                    .map(|reference| reference.digest().clone()),
+            );
         }
     }
     counted.values().sum()

@@ -53,7 +53,9 @@ impl Args {
         // before the passphrase is asked for, and before anything is written
         for path in [&self.output, &public_path] {
             if path.symlink_metadata().is_ok() {
-                return Err(CommandError::from(airgap_signing::Error::Exists { path: path.clone() }));
+                return Err(CommandError::from(airgap_signing::Error::Exists {
+                    path: path.clone(),
+                }));
             }
         }
         let passphrase = if self.passphrase {
@@ -75,7 +77,10 @@ impl Args {
         })?;
         ui.line(format!("private key: {}", self.output))?;
         ui.line(format!("public key:  {public_path}"))?;
-        ui.line(format!("key id:      {}", ui.paint(Style::Strong, public.key_id())))?;
+        ui.line(format!(
+            "key id:      {}",
+            ui.paint(Style::Strong, public.key_id())
+        ))?;
         ui.line(format!("fingerprint: {}", public.fingerprint()))?;
         ui.status(format!(
             "\nKeep {} to yourself. Give {public_path} to every site, never on the medium of a bundle.",

@@ -31,7 +31,11 @@ impl Args {
     /// Runs the command.
     pub(crate) fn run(self, ui: &Ui) -> Result<(), CommandError> {
         let path = self.bundle.find()?;
-        let trust = TrustArgs { keys: self.trusted, threshold: None }.resolve()?;
+        let trust = TrustArgs {
+            keys: self.trusted,
+            threshold: None,
+        }
+        .resolve()?;
         let archive = VerifiedArchive::open(&path, &trust, &OpenOptions::default())?;
         let key = self.passphrase.open(&self.key)?;
         let sidecar = ArchiveWriter::countersign(&path, &key, &trust)?;

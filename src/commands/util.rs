@@ -44,7 +44,8 @@ impl Args {
                 ui.raw(&String::from_utf8_lossy(&script))
             }
             UtilCommand::Man { output } => {
-                let failed = |source| CommandError::failed_with("failed to write man pages", source);
+                let failed =
+                    |source| CommandError::failed_with("failed to write man pages", source);
                 fs_err::create_dir_all(&output).map_err(failed)?;
                 clap_mangen::generate_to(Cli::command(), &output).map_err(failed)
             }

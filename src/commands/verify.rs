@@ -44,7 +44,10 @@ impl Args {
         counter.finish();
         progress.clear();
         let installers = handover::check(&path, archive.info(), &trust)?;
-        let bad_installers = installers.iter().filter(|installer| installer.problem.is_some()).count();
+        let bad_installers = installers
+            .iter()
+            .filter(|installer| installer.problem.is_some())
+            .count();
 
         let bytes: u64 = archive.blobs().iter().map(|(_, size)| size).sum();
         ui.document(&serde_json::json!({
@@ -60,13 +63,20 @@ impl Args {
         report(ui, &archive, &findings, &installers)?;
         let wrong = findings.len() + bad_installers;
         if wrong > 0 {
-            let error = CommandError::untrusted(format!("{path}: {} wrong", render::count(wrong, "thing")));
-            return Err(error.hint("do not use this; get a new copy, and ask the publisher if it repeats"));
+            let error =
+                CommandError::untrusted(format!("{path}: {} wrong", render::count(wrong, "thing")));
+            return Err(
+                error.hint("do not use this; get a new copy, and ask the publisher if it repeats")
+            );
         }
         if ui.is_json() {
             return Ok(());
         }
-        let summary = format!("{} blobs, {}: all as signed", archive.blobs().len(), render::bytes(bytes));
+        let summary = format!(
+            "{} blobs, {}: all as signed",
+            archive.blobs().len(),
+            render::bytes(bytes)
+        );
         ui.line(ui.paint(Style::Good, summary))
     }
 }
@@ -77,10 +87,22 @@ fn report(
     findings: &[Finding],
     installers: &[Installer],
 ) -> Result<(), CommandError> {
-    let signers: Vec<String> = archive.signed_by().iter().map(ToString::to_string).collect();
-    ui.line(format!("signed by {}, which you trust", signers.join(" and ")))?;
+    let signers: Vec<String> = archive
+        .signed_by()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    ui.line(format!(
+        "signed by {}, which you trust",
+        signers.join(" and ")
+    ))?;
     for finding in findings {
-        ui.line(format!("{} {}: {}", ui.paint(Style::Bad, "wrong:"), finding.volume, finding.problem))?;
+        ui.line(format!(
+            "{} {}: {}",
+            ui.paint(Style::Bad, "wrong:"),
+            finding.volume,
+            finding.problem
+        ))?;
         if let Some(digest) = &finding.digest {
             ui.line(format!("  blob {digest}"))?;
         }
@@ -94,7 +116,11 @@ fn report(
     for installer in installers {
         match &installer.problem {
             Some(problem) => {
-                ui.line(format!("{} {}: {problem}", ui.paint(Style::Bad, "wrong:"), installer.path))?;
+                ui.line(format!(
+                    "{} {}: {problem}",
+                    ui.paint(Style::Bad, "wrong:"),
+                    installer.path
+                ))?;
             }
             None => {
                 ui.line(format!("installer {}: as signed", installer.path))?;

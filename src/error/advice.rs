@@ -26,12 +26,18 @@ impl Advice {
 
     /// What was asked for makes no sense.
     pub(crate) fn usage() -> Self {
-        Self { kind: Some(Kind::Usage), hints: Vec::new() }
+        Self {
+            kind: Some(Kind::Usage),
+            hints: Vec::new(),
+        }
     }
 
     /// What was looked at must not be trusted.
     pub(crate) fn untrusted() -> Self {
-        Self { kind: Some(Kind::Untrusted), hints: Vec::new() }
+        Self {
+            kind: Some(Kind::Untrusted),
+            hints: Vec::new(),
+        }
     }
 
     /// Adds a hint.

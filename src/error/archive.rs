@@ -12,31 +12,36 @@ impl Advise for Error {
     fn advise(&self) -> Advice {
         let advice = match self {
             Self::Io { .. } | Self::InvalidTree { .. } | Self::BlobSource { .. } => Advice::none(),
-            Self::NoSpace { .. } => {
-                Advice::hint("free space, or write elsewhere with `--output`; what was fetched is kept")
-            }
+            Self::NoSpace { .. } => Advice::hint(
+                "free space, or write elsewhere with `--output`; what was fetched is kept",
+            ),
             Self::Exists { .. } => Advice::hint("move it away, or write elsewhere with `--output`"),
-            Self::BlobMismatch { .. } => {
-                Advice::hint("run the same command again; if it repeats, the disk under the cache is failing")
+            Self::BlobMismatch { .. } => Advice::hint(
+                "run the same command again; if it repeats, the disk under the cache is failing",
+            ),
+            Self::NotABundle { .. } => Advice::hint(
+                "a bundle is called `airgap-<edition>-<version>-<arch>.tar.zst`, or `.tar.zst.001`",
+            ),
+            Self::Unsupported { .. } => {
+                Advice::hint("use the installer that came with this bundle")
             }
-            Self::NotABundle { .. } => {
-                Advice::hint("a bundle is called `airgap-<edition>-<version>-<arch>.tar.zst`, or `.tar.zst.001`")
-            }
-            Self::Unsupported { .. } => Advice::hint("use the installer that came with this bundle"),
             Self::Untrusted { source, .. } => source.advise(),
             Self::Damaged { .. } | Self::BlobDamaged { .. } => Advice::hint(NEW_COPY),
             Self::VolumeMissing { .. } => {
                 Advice::hint("put all volumes of the bundle into one folder")
             }
-            Self::VolumeForeign { .. } => {
-                Advice::hint("put the volumes of one bundle only into a folder; they were made together")
-            }
+            Self::VolumeForeign { .. } => Advice::hint(
+                "put the volumes of one bundle only into a folder; they were made together",
+            ),
             Self::NotFound { .. } => Advice::hint("`airgap inspect` lists what the bundle holds"),
             Self::Extract { .. } => Advice::usage(),
             Self::TooLarge { .. } => Advice::none(),
         };
         if self.is_trust_failure() {
-            Advice { hints: advice.hints, ..Advice::untrusted() }
+            Advice {
+                hints: advice.hints,
+                ..Advice::untrusted()
+            }
         } else {
             advice
         }

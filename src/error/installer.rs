@@ -1,0 +1,116 @@
+//! What errors on site mean.
+
+use airgap_installer::record::Refusal;
+use airgap_installer::{ConnectionError, Error};
+
+use crate::error::Kind;
+use crate::error::advice::{Advice, Advise};
+
+/// What to do when something failed that may well work next time.
+const AGAIN: &str = "run the same command again: it goes on where it stopped";
+
+impl Advise for Error {
+    fn advise(&self) -> Advice {
+        match self {
+            Self::Connection(error) => error.advise(),
+            Self::Archive(error) => error.advise(),
+            Self::Registry(error) => at_the_site(error),
+            Self::Damaged { .. } => Advice::untrusted().and(
+                "`airgap verify` lists everything that is wrong; get a new copy of the bundle",
+            ),
+            Self::Refused(refusal) => refused(refusal),
+            Self::Secret(_) | Self::SiteFile { .. } | Self::Render { .. } => Advice::usage(),
+            Self::Preflight { .. } => Advice {
+                kind: Some(Kind::Findings),
+                ..Advice::none()
+            },
+            Self::Hosts { failures } => hosts(failures),
+            Self::Cluster { remedy, .. } => Advice::hint(remedy),
+            Self::Locked { .. } => Advice::hint(
+                "wait until that installation has ended; if its process is gone, the lock ends by itself in two minutes",
+            ),
+            Self::LockLost { .. } => {
+                Advice::hint("find out who else installs here, then run the same command again")
+            }
+            Self::Gate { host, .. } => Advice::hint(format!(
+                "look at the service on {host}: `journalctl -u rke2-server -u rke2-agent`"
+            ))
+            .and(AGAIN),
+            Self::Unhealthy { .. } => {
+                Advice::hint("`airgap status` shows what is not healthy, and why").and(AGAIN)
+            }
+            Self::Kubernetes { .. } | Self::Answer { .. } | Self::Facts(_) => Advice::hint(AGAIN),
+            Self::ReportFolder { .. } => {
+                Advice::hint("choose another place with `--output`, and run the same command again")
+            }
+            Self::Edition(_) | Self::Bundle { .. } => {
+                Advice::hint("use the installer that came with this bundle")
+            }
+            Self::System { .. } => Advice::none(),
+        }
+    }
+}
+
+/// The site's registry is not a source of anything to trust: a wrong digest there is its fault.
+fn at_the_site(error: &airgap_registry::Error) -> Advice {
+    match error {
+        airgap_registry::Error::DigestMismatch { .. } => Advice::hint(
+            "the registry does not keep what it is given: look at its log and its storage",
+        ),
+        other => other.advise(),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Advice {
+    match refusal {
+        Refusal::Older { .. } => {
+            Advice::untrusted().and("if going back is what you want: `--allow-downgrade`")
+        }
+        Refusal::Other { .. } => {
+            Advice::untrusted().and("ask the publisher which of the two bundles is theirs")
+        }
+        Refusal::Expired { .. } => Advice::untrusted().and("ask the publisher for a newer bundle"),
+    }
+}
+
+/// All hints once, and the gravest kind.
+fn hosts(failures: &[(String, Error)]) -> Advice {
+    let mut result = Advice::none();
+    for (_, error) in failures {
+        let advice = error.advise();
+        if advice.kind == Some(Kind::Untrusted) || result.kind.is_none() {
+            result.kind = advice.kind;
+        }
+        result.hints.extend(advice.hints);
+    }
+    result
+}
+
+impl Advise for ConnectionError {
+    fn advise(&self) -> Advice {
+        match self {
+            Self::Unreachable { address, .. } => Advice::hint(format!(
+                "check that the host is up and that {address} is right: `ssh.address` and `ssh.port` in the inventory"
+            )),
+            Self::HostKey { .. } => Advice::none()
+                .and("if this is a new host: `airgap inventory scan-keys` shows its key, to compare on its console")
+                .and("if the host was not reinstalled, somebody may stand between: do not go on"),
+            Self::Login { user, .. } => Advice::hint(format!(
+                "let {user} in with the key that `ssh.keyPath` names, or with one in the SSH agent"
+            )),
+            Self::Sudo { user, .. } => Advice::hint(format!(
+                "let {user} use sudo on that host, and name its password under `sudo.password` if it needs one"
+            )),
+            Self::Lost { .. } => Advice::hint(AGAIN),
+            Self::DiskFull { path, .. } => Advice::hint(format!(
+                "free space under {path} on that host, then run the same command again"
+            )),
+            Self::Protocol { .. }
+            | Self::TimedOut { .. }
+            | Self::CommandFailed { .. }
+            | Self::ContentDiffers { .. }
+            | Self::Content { .. } => Advice::none(),
+            Self::LocalFile { .. } | Self::Secret { .. } => Advice::usage(),
+        }
+    }
+}
