@@ -35,7 +35,7 @@ umount /etc/resolv.conf /etc/hosts /etc/hostname
 printf 'nameserver %s\nsearch %s\n' "$3" "$4" > /etc/resolv.conf
 printf '127.0.0.1 localhost\n127.0.1.1 %s.%s %s\n' "$5" "$4" "$5" > /etc/hosts
 echo "$5" > /etc/hostname
-[ "$2" = yes ] && ip route add default via "$1"
+if [ "$2" = yes ]; then ip route replace default via "$1"; else ip route del default 2>/dev/null || true; fi
 # the modules that RKE2 asks for are built into the host's kernel; depmod makes modprobe know
 modules="/lib/modules/$(uname -r)"
 mkdir -p "$modules"

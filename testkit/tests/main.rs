@@ -1,0 +1,5 @@
+//! What the stand-ins promise, checked against the stand-ins themselves: without these, a lenient stand-in would pass for a working
+//! installer.
+
+mod site;
+mod standin;
