@@ -270,20 +270,6 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if std::env::var_os("AIRGAP_TESTKIT_KEEP").is_some() {
-            say(&format!(
-                "AIRGAP_TESTKIT_KEEP is set: containers of {} are left for the next run to remove",
-                self.network.name()
-            ));
-            self.network.keep();
-            return;
-        }
-        self.network.remove(&self.docker);
-    }
-}
-
 /// What every node of a site shares.
 #[derive(Debug)]
 pub(crate) struct Site<'a> {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::{Error, say};
@@ -22,7 +22,13 @@ pub(crate) struct Network {
     subnet: u8,
     next: AtomicU8,
     taken: Mutex<BTreeMap<String, Ipv4Addr>>,
-    kept: AtomicBool,
+    docker: Arc<Docker>,
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        remove(&self.docker, &self.name, self.subnet);
+    }
 }
 
 fn iptables(args: &[&str]) -> Result<String, Error> {
@@ -111,7 +117,7 @@ impl Network {
                         subnet,
                         next: AtomicU8::new(10),
                         taken: Mutex::default(),
-                        kept: AtomicBool::new(false),
+                        docker: Arc::clone(docker),
                     };
                     if let Ok(mut live) = LIVE.lock() {
                         live.insert(name, (Arc::downgrade(docker), subnet));
@@ -196,16 +202,6 @@ impl Network {
         seen.dedup();
         seen.push(format!("{count} packets were dropped on their way out"));
         seen
-    }
-
-    pub(crate) fn keep(&self) {
-        self.kept.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn remove(&self, docker: &Docker) {
-        if !self.kept.load(Ordering::SeqCst) {
-            remove(docker, &self.name, self.subnet);
-        }
     }
 }
 

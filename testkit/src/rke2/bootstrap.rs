@@ -14,7 +14,6 @@ use super::{log, release};
 /// What the runtime image was staged as.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    pub(crate) bin: PathBuf,
     pub(crate) charts: PathBuf,
 }
 
@@ -84,7 +83,6 @@ pub(crate) async fn stage(
     std::os::unix::fs::symlink(dir.join("bin"), &next)?;
     std::fs::rename(&next, &link).context(link.display())?;
     Ok(Staged {
-        bin: dir.join("bin"),
         charts: dir.join("charts"),
     })
 }

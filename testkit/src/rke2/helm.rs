@@ -7,6 +7,7 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::api::{self, merge};
+use super::argocd::CHART_LABEL;
 use super::chart::{Access, Chart};
 use super::fail::{Context as _, Fail, Result};
 use super::kinds::{self, Kind};
@@ -210,7 +211,7 @@ async fn job(server: &Server, chart: &Value, config: &Value) -> Result<()> {
                 state,
                 json!({"apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "metadata": {"name": format!("sh.helm.release.v1.{name}.v1"),
                     "namespace": target, "annotations": {"standin.airgap/helmchart": mark},
-                    "labels": {"name": name, "owner": "helm", "status": "deployed", "version": "1"}}, "data": {}}),
+                    "labels": {"name": name, CHART_LABEL: opened.name, "owner": "helm", "status": "deployed", "version": "1"}}, "data": {}}),
             )?;
             if argo {
                 put(state, json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "applicationsets.argoproj.io"}}))?;

@@ -40,7 +40,6 @@ pub(crate) struct Puller {
     disable_default: bool,
     store: PathBuf,
     log: Option<PathBuf>,
-    resolve: Vec<(String, std::net::SocketAddr)>,
 }
 
 impl Puller {
@@ -50,19 +49,12 @@ impl Puller {
             disable_default,
             store: store.to_path_buf(),
             log: None,
-            resolve: Vec::new(),
         }
     }
 
     /// Writes each attempt that failed to `path`, as containerd does.
     pub(crate) fn with_log(mut self, path: &Path) -> Self {
         self.log = Some(path.to_path_buf());
-        self
-    }
-
-    /// Uses `addresses` for `host` instead of the system's resolver: a pod's view of names.
-    pub(crate) fn with_address(mut self, host: &str, address: std::net::SocketAddr) -> Self {
-        self.resolve.push((host.to_owned(), address));
         self
     }
 
@@ -123,7 +115,7 @@ impl Puller {
             .get(&endpoint.host)
             .or_else(|| self.registries.configs.get("*"))
             .unwrap_or(&empty);
-        let session = Session::open(endpoint, config, &name.registry, &self.resolve)?;
+        let session = Session::open(endpoint, config, &name.registry, &[])?;
         let (bytes, _) = session.manifest(name.reference()).await?;
         let digest = sha256(&bytes);
         if let Some(wanted) = &name.digest
