@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,6 +20,8 @@ pub(crate) const LABEL: &str = "airgap.testkit";
 pub struct Docker {
     run: Utf8PathBuf,
     users: Option<File>,
+    /// The engine itself, where this process started it: a child has to be waited for.
+    engine: Option<Child>,
 }
 
 /// Where the harness keeps what outlives a run: `AIRGAP_TESTKIT_STATE`, else `testkit` in cargo's target directory.
@@ -52,7 +54,11 @@ impl Docker {
         let name = hex::encode(&sha2_short(state.as_str()));
         let run = Utf8PathBuf::from(format!("/run/airgap-testkit-{name}"));
         fs_err::create_dir_all(&run)?;
-        let mut docker = Self { run, users: None };
+        let mut docker = Self {
+            run,
+            users: None,
+            engine: None,
+        };
         let gate = docker.gate()?;
         if !docker.answers() {
             docker.launch(&state)?;
@@ -79,7 +85,7 @@ impl Docker {
             .is_ok_and(|status| status.success())
     }
 
-    fn launch(&self, state: &Utf8Path) -> Result<(), Error> {
+    fn launch(&mut self, state: &Utf8Path) -> Result<(), Error> {
         let log_path = state.join("dockerd.log");
         let log = File::create(&log_path)?;
         let config = self.run.join("daemon.json");
@@ -88,7 +94,7 @@ impl Docker {
         // a pid file without an engine that answers is one of a run that was killed
         let _ = fs_err::remove_file(&pid_file);
         // the firewall is ours: the engine's own chains would be shared with any other engine on the machine
-        Command::new("dockerd")
+        let engine = Command::new("dockerd")
             .args([
                 "--config-file",
                 config.as_str(),
@@ -119,6 +125,7 @@ impl Docker {
                 tool: "dockerd",
                 source,
             })?;
+        self.engine = Some(engine);
         let start = Instant::now();
         while !self.answers() {
             if start.elapsed() > Duration::from_secs(60) {
@@ -176,6 +183,13 @@ impl Docker {
         text(args, child.wait_with_output()?)
     }
 
+    fn ended(&mut self, pid: u32) -> bool {
+        match &mut self.engine {
+            Some(engine) => !matches!(engine.try_wait(), Ok(None)),
+            None => !Utf8Path::new("/proc").join(pid.to_string()).exists(),
+        }
+    }
+
     fn stop(&mut self) {
         let Ok(gate) = self.gate() else { return };
         if let Some(users) = self.users.take() {
@@ -192,10 +206,8 @@ impl Docker {
                 .stderr(Stdio::null())
                 .status();
             let start = Instant::now();
-            while Utf8Path::new("/proc").join(pid.to_string()).exists()
-                && start.elapsed() < Duration::from_secs(20)
-            {
-                std::thread::sleep(Duration::from_millis(100));
+            while start.elapsed() < Duration::from_secs(20) && !self.ended(pid) {
+                std::thread::sleep(Duration::from_millis(50));
             }
         }
         drop(gate);
