@@ -82,6 +82,8 @@ pub struct Facts {
     pub programs: Vec<String>,
     /// Kernel modules of interest that are loaded, built in or loadable.
     pub modules: Vec<String>,
+    /// Whether the kernel's modules are there to be looked at; a container, or a kernel without modules, does not show what it can.
+    pub modules_known: bool,
     /// Controllers of the cgroup root.
     pub cgroup_controllers: Vec<String>,
     /// 1 or 2.

@@ -36,7 +36,7 @@ pub use install::{Connector, InstallOptions, Installer, status};
 pub use inventory::{Inventory, Problem};
 pub use phase::Phase;
 pub use plan::InstallPlan;
-pub use preflight::{Finding, Severity};
+pub use preflight::{Demands, Finding, Severity, preflight};
 pub use report::InstallReport;
 pub use secret::{SecretRef, SecretSource, Secrets};
 pub use status::Status;

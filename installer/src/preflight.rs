@@ -1,8 +1,18 @@
 //! Every reason an install would fail, found before anything changes.
 //!
-//! Pure functions over what was gathered; nothing here touches a host, and nothing is ever mended: a finding says which command would.
+//! Pure functions over what was gathered: nothing here touches a host, and nothing is ever mended. A finding says what was seen, why it
+//! matters, and which command mends it.
+
+mod host;
+mod network;
+mod site;
 
 use serde::Serialize;
+
+use crate::{
+    Facts, Inventory,
+    facts::{Probe, Reach},
+};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -32,3 +42,115 @@ pub struct Finding {
     /// The command that mends it, or what to do.
     pub remedy: String,
 }
+
+/// What the bundle asks of the hosts.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// The bundle's platform: `linux/amd64`, or `all`.
+    pub platform: String,
+    /// The RKE2 release, such as `v1.36.4+rke2r1`.
+    pub rke2_version: String,
+    /// RKE2's `cni` key.
+    pub cni: String,
+    /// The compressed bytes of the images a node may come to hold.
+    pub image_bytes: u64,
+    /// The bytes of the RKE2 release's files.
+    pub release_bytes: u64,
+    /// The least number of hosts the edition is meant for.
+    pub min_nodes: u32,
+    /// Accept fewer hosts than that.
+    pub allow_small: bool,
+    /// Longhorn is among the components.
+    pub longhorn: bool,
+}
+
+/// Everything that was gathered.
+#[derive(Clone, Copy, Debug)]
+pub struct Gathered<'a> {
+    /// One per host that answered.
+    pub facts: &'a [Facts],
+    /// What each host could reach, by its name.
+    pub probes: &'a [(String, Vec<Probe>)],
+}
+
+/// Collects findings.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        id: &'static str,
+        severity: Severity,
+        host: Option<&str>,
+        texts: [String; 3],
+    ) {
+        let [seen, why, remedy] = texts;
+        self.0.push(Finding {
+            id,
+            severity,
+            host: host.map(str::to_owned),
+            seen,
+            why,
+            remedy,
+        });
+    }
+}
+
+/// Returns every finding, the worst first.
+pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_>) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    for facts in gathered.facts {
+        host::machine(&mut findings, facts, demands);
+        host::disks(&mut findings, facts, demands);
+        host::software(&mut findings, facts, demands);
+        host::rke2(&mut findings, facts, inventory, demands);
+        network::host(&mut findings, facts, inventory);
+    }
+    network::between(&mut findings, inventory, gathered);
+    site::nodes(&mut findings, inventory, demands);
+    site::unique(&mut findings, gathered.facts);
+    site::clusters(&mut findings, gathered.facts);
+    let mut findings = findings.0;
+    findings.sort_by(|a, b| {
+        b.severity
+            .cmp(&a.severity)
+            .then_with(|| (&a.host, a.id).cmp(&(&b.host, b.id)))
+    });
+    findings
+}
+
+/// Returns what each host should try to reach: RKE2's TCP ports on the nodes that will have them open.
+///
+/// UDP (the overlay network) cannot be tried without a listener; its findings come from the firewall's state instead.
+pub fn probe_targets(inventory: &Inventory, host: &str, demands: &Demands) -> Vec<(String, u16)> {
+    let own = inventory.hosts.iter().find(|other| other.name == host);
+    let mut targets = Vec::new();
+    for other in inventory.hosts.iter().filter(|other| other.name != host) {
+        let Some(address) = other.node_address() else {
+            continue;
+        };
+        let ports = network::ports(own.map(|own| own.role), other.role, &demands.cni);
+        targets.extend(ports.into_iter().map(|port| (address.clone(), port)));
+    }
+    targets
+}
+
+fn blocked(probe: &Probe) -> bool {
+    probe.reach == Reach::Blocked
+}
+
+/// Shows a number of bytes as people do, in powers of 1024.
+fn bytes(count: u64) -> String {
+    const STEPS: [(&str, u64); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    for (unit, shift) in STEPS {
+        if count >> shift > 0 {
+            let tenths = u128::from(count) * 10 >> shift;
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{count} B")
+}
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,7 @@ fn take(facts: &mut Facts, key: &str, words: &[&str]) -> Result<(), Bad> {
         ("listening", [port]) => facts
             .listening
             .push(u16::from_str_radix(port, 16).map_err(|_| "not a port")?),
+        ("modules-known", []) => facts.modules_known = true,
         ("proxy", []) => facts.proxy = true,
         ("nm-ignores-cni", []) => facts.network_manager_ignores_cni = true,
         _ => return take_software(facts, key, words),

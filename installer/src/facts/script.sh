@@ -44,11 +44,13 @@ nature() {
         have "$name" && say program "$name"
     done
     for name in br_netfilter overlay vxlan iscsi_tcp nfs dm_crypt; do
-        if [ -d "/sys/module/$name" ] || modprobe -n -q "$name" 2>/dev/null ||
+        if [ -d "/sys/module/$name" ] || modprobe -n -q "$name" 2>/dev/null || grep -qsw "$name" /proc/filesystems ||
             grep -qs "/$name\.ko" "/lib/modules/$(uname -r)/modules.builtin"; then
             say module "$name"
         fi
     done
+    [ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] && say module br_netfilter
+    [ -d "/lib/modules/$(uname -r)" ] && say modules-known
 }
 
 disks() {
