@@ -49,6 +49,9 @@ pub struct Locked {
     pub lock: ImageLock,
     /// What changed, for people; empty when nothing did.
     pub changes: Vec<LockChange>,
+    /// How many signatures, attestations and other referrers of upstream are recorded. Their signers are **not verified**;
+    /// whoever shows this number says so.
+    pub attached_unverified: usize,
 }
 
 /// Resolves everything the catalog names and returns the lock that follows the previous one.
@@ -86,18 +89,22 @@ pub async fn lock(
         },
     };
     resolver.resolve(request, &mut fresh).await?;
+    fresh.sort();
     let lock = match request.previous {
         Some(previous) => previous.followed_by(fresh, request.now),
-        None => {
-            fresh.sort();
-            fresh
-        }
+        None => fresh,
     };
     let changes = request
         .previous
         .map(|previous| ImageLock::diff(previous, &lock))
         .unwrap_or_default();
-    Ok(Locked { lock, changes })
+    let attached = lock.images.iter().map(|image| image.attached.len());
+    let attached_unverified = attached.sum();
+    Ok(Locked {
+        lock,
+        changes,
+        attached_unverified,
+    })
 }
 
 /// Compares a lock with the catalog and with what upstream answers now; writes nothing.

@@ -35,7 +35,7 @@ pub(crate) enum Content {
     Index(Vec<Descriptor>),
     /// A manifest's config and layers.
     Image {
-        config: Descriptor,
+        config: Box<Descriptor>,
         layers: Vec<Descriptor>,
     },
 }
@@ -46,7 +46,7 @@ struct Fields {
     schema_version: u32,
     media_type: Option<String>,
     manifests: Option<Vec<Descriptor>>,
-    config: Option<Descriptor>,
+    config: Option<Box<Descriptor>>,
     layers: Option<Vec<Descriptor>>,
 }
 
@@ -113,7 +113,7 @@ impl Manifest {
     pub(crate) fn references(&self) -> impl Iterator<Item = &Descriptor> {
         let (one, many) = match &self.content {
             Content::Index(children) => (None, children),
-            Content::Image { config, layers } => (Some(config), layers),
+            Content::Image { config, layers } => (Some(&**config), layers),
         };
         one.into_iter().chain(many)
     }

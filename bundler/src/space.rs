@@ -56,7 +56,7 @@ mod tests {
         check_free_space(&[(&below, 1)]).unwrap();
         match check_free_space(&[(&below, 1), (dir, u64::MAX)]) {
             Err(Error::NoSpace { needed, free, .. }) => {
-                assert!(needed == u64::MAX && free < needed)
+                assert!(needed == u64::MAX && free < needed);
             }
             other => panic!("{other:?}"),
         }

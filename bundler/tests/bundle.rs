@@ -43,7 +43,7 @@ async fn one_platform_carries_that_platforms_manifest_under_the_tag() {
         (bundled.paths.as_slice(), bundled.images, bundled.charts),
         (&[output.clone()][..], 3, 1)
     );
-    let archive = world.open(&output);
+    let archive = open(&output);
     assert_eq!(archive.index_digest(), &bundled.index_digest);
     assert_eq!(archive.info().name, "airgap-small-1.0.0-amd64");
     assert_eq!(archive.info().created, now());
@@ -66,7 +66,14 @@ async fn one_platform_carries_that_platforms_manifest_under_the_tag() {
         docker_image(20).media_type,
         "under its true type"
     );
+}
 
+#[tokio::test]
+async fn the_edition_describes_itself_and_keeps_evidence_about_indexes() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let (archive, argocd) = (open(&output), two_platforms(1));
     let edition = archive
         .entry("edition:small")
         .unwrap()
@@ -102,7 +109,14 @@ async fn one_platform_carries_that_platforms_manifest_under_the_tag() {
         evidence.contains(&argocd.digest()),
         "the index travels as evidence for its own signature"
     );
+}
 
+#[tokio::test]
+async fn the_release_is_an_artifact_with_the_files_names() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = open(&output);
     let release = archive
         .entry("rke2:v1.36.4+rke2r1")
         .unwrap()
@@ -136,6 +150,23 @@ async fn one_platform_carries_that_platforms_manifest_under_the_tag() {
 }
 
 #[tokio::test]
+async fn an_image_that_a_chart_names_by_digest_travels_whole() {
+    let index = two_platforms(1).digest();
+    let catalog = catalog_with(&[(ARGOCD, &format!("{ARGOCD}@{index}"))]);
+    let world = World::over(catalog, upstream().start()).await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = open(&output);
+    assert_eq!(archive.entry(ARGOCD).unwrap().descriptor.digest(), &index);
+    let whole = two_platforms(10);
+    assert_eq!(
+        archive.entry(RUNTIME).unwrap().descriptor.digest(),
+        &child(&whole, 0),
+        "the others do not"
+    );
+}
+
+#[tokio::test]
 async fn all_platforms_carry_the_index_byte_for_byte() {
     let world = World::new().await;
     let output = world.path("all.tar.zst");
@@ -146,7 +177,7 @@ async fn all_platforms_carry_the_index_byte_for_byte() {
         })
         .await
         .unwrap();
-    let archive = world.open(&output);
+    let archive = open(&output);
     let argocd = two_platforms(1);
     assert_eq!(
         archive.entry(ARGOCD).unwrap().descriptor.digest(),
@@ -317,7 +348,7 @@ async fn the_installer_is_handed_over_signed_and_named_in_the_index() {
         handover.delivery_note,
         format!("{}  airgap-0.1.0-linux-amd64", handover.sha256)
     );
-    let archive = world.open(&output);
+    let archive = open(&output);
     assert_eq!(
         archive.info().installer_sha256.as_ref(),
         Some(&handover.sha256)
@@ -386,7 +417,7 @@ async fn dropping_the_work_leaves_nothing_under_the_final_name_and_a_cache_to_go
         "what had arrived is kept"
     );
     world.bundle(&world.request(&output)).await.unwrap();
-    world.open(&output);
+    open(&output);
 }
 
 /// Waits for a future for so long, then drops it.
@@ -410,7 +441,7 @@ async fn an_expiry_counts_from_the_source_date() {
         .await
         .unwrap();
     let expires: jiff::Timestamp = "2026-12-21T08:00:00Z".parse().unwrap();
-    assert_eq!(world.open(&output).info().expires, Some(expires));
+    assert_eq!(open(&output).info().expires, Some(expires));
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ fn prune_spares_what_is_referenced_or_young_and_waits_for_nobody() {
     drop(cache);
 
     let young = PruneOptions {
-        older_than: Some(Duration::from_secs(3600)),
+        older_than: Some(Duration::from_hours(1)),
         ..PruneOptions::default()
     };
     assert_eq!(Cache::prune(root, &young).unwrap().removed, 0);

@@ -250,7 +250,7 @@ async fn logins_and_a_custom_authority_are_used() {
     let bearer = UpstreamAuth::Bearer {
         account: Some(account()),
         identity_token: None,
-        lifetime: std::time::Duration::from_secs(60),
+        lifetime: std::time::Duration::from_mins(1),
     };
     for auth in [basic, bearer] {
         let (dir, cache) = cache();

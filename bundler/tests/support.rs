@@ -330,15 +330,6 @@ impl World {
         let report = |event| self.events.lock().unwrap().push(event);
         bundle(request, [key(1)].into(), cache, puller, &report).await
     }
-
-    pub(crate) fn open(&self, path: &Utf8Path) -> VerifiedArchive {
-        VerifiedArchive::open(
-            path,
-            &TrustRoot::new(vec![key(1).public_key()]),
-            &OpenOptions::default(),
-        )
-        .unwrap()
-    }
 }
 
 pub(crate) fn root(dir: &tempfile::TempDir) -> &Utf8Path {
@@ -359,4 +350,10 @@ pub(crate) async fn lock_over(
         jobs: 4,
     };
     lock(&request, cache, puller, &quiet).await
+}
+
+/// Opens a bundle under the first test key.
+pub(crate) fn open(path: &Utf8Path) -> VerifiedArchive {
+    let trust = TrustRoot::new(vec![key(1).public_key()]);
+    VerifiedArchive::open(path, &trust, &OpenOptions::default()).unwrap()
 }

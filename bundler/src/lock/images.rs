@@ -34,17 +34,16 @@ impl Resolver<'_> {
         pinned: Option<&Digest>,
     ) -> Result<LockedImage> {
         let (object, reference) = (name.to_string(), name.reference());
-        let manifest = match pinned {
-            Some(digest) => self.fetcher.manifest(&object, &reference, digest).await?,
-            None => {
-                let raw = self.puller.resolve(&reference).await;
-                let raw = raw.map_err(|source| Error::Fetch {
-                    object: object.clone(),
-                    source: Box::new(source),
-                })?;
-                let digest = self.fetcher.cache.insert(&raw.bytes)?;
-                Manifest::parse(&object, digest, raw.bytes)?
-            }
+        let manifest = if let Some(digest) = pinned {
+            self.fetcher.manifest(&object, &reference, digest).await?
+        } else {
+            let raw = self.puller.resolve(&reference).await;
+            let raw = raw.map_err(|source| Error::Fetch {
+                object: object.clone(),
+                source: Box::new(source),
+            })?;
+            let digest = self.fetcher.cache.insert(&raw.bytes)?;
+            Manifest::parse(&object, digest, raw.bytes)?
         };
         let platforms = match &manifest.content {
             Content::Index(children) => self.platforms(&object, &reference, children).await?,

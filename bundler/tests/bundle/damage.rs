@@ -81,7 +81,7 @@ async fn leftovers_of_other_content_are_thrown_away() {
     incoming.write(&[7; 1000]).unwrap();
     drop(incoming);
     world.bundle(&world.request(&output)).await.unwrap();
-    world.open(&output);
+    open(&output);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_server_without_ranges_starts_over() {
         FaultAction::IgnoreRange,
     ));
     world.bundle(&world.request(&output)).await.unwrap();
-    world.open(&output);
+    open(&output);
 }
 
 #[tokio::test]
@@ -223,12 +223,7 @@ async fn a_tag_that_moved_does_not_change_the_bundle() {
     world.upstream.put_image(DOCKER, &docker_image(99));
     world.bundle(&world.request(&output)).await.unwrap();
     assert_eq!(
-        world
-            .open(&output)
-            .entry(DOCKER)
-            .unwrap()
-            .descriptor
-            .digest(),
+        open(&output).entry(DOCKER).unwrap().descriptor.digest(),
         &docker_image(20).digest()
     );
 }
@@ -429,7 +424,7 @@ async fn a_disk_that_fills_up_while_bundling_leaves_the_cache_intact_and_the_nex
     assert!(cache.verify().unwrap().is_empty(), "the cache is intact");
     fs_err::remove_file(disk.0.join("filler")).unwrap();
     world.bundle(&world.request(&output)).await.unwrap();
-    world.open(&output);
+    open(&output);
 }
 
 #[tokio::test]
@@ -464,5 +459,5 @@ async fn a_cache_on_a_full_disk_says_so_and_goes_on_later() {
         .bundle_with(&world.request(&output), cache, Some(&world.puller))
         .await
         .unwrap();
-    world.open(&output);
+    open(&output);
 }

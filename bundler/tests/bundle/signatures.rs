@@ -5,7 +5,7 @@ use std::process::Command;
 use airgap_archive::{Role, VerifiedArchive};
 use airgap_bundler::{artifact::SIGNATURE_ANNOTATION, bundle, digest_of};
 use airgap_signing::{Signature, SigningKey, TrustRoot};
-use airgap_testkit::require_tool;
+use airgap_testkit::{image::Image, require_tool, upstream::UpstreamRegistry};
 use oci_spec::image::{Descriptor, Digest, ImageManifest};
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ async fn every_image_chart_and_release_is_signed() {
     let world = World::new().await;
     let output = world.path("bundle.tar.zst");
     world.bundle(&world.request(&output)).await.unwrap();
-    let archive = world.open(&output);
+    let archive = open(&output);
     let mut signed = 0;
     for entry in archive.entries() {
         if matches!(entry.role, Role::Image | Role::Chart | Role::Rke2) {
@@ -65,7 +65,7 @@ async fn ours_is_appended_to_upstreams_signature() {
     let world = World::new().await;
     let output = world.path("bundle.tar.zst");
     world.bundle(&world.request(&output)).await.unwrap();
-    let archive = world.open(&output);
+    let archive = open(&output);
     let subject = child(&two_platforms(1), 0);
     let layers = layers(&archive, &subject);
     assert_eq!(layers.len(), 2);
@@ -104,7 +104,7 @@ async fn further_keys_add_a_sidecar_and_a_layer_each() {
         [world.path(&format!("bundle.tar.zst.{id}.sig"))]
     );
     assert_eq!(bundled.signed_by.len(), 2);
-    let archive = world.open(&output);
+    let archive = open(&output);
     let signature = Signature::parse(&fs_err::read(&bundled.sidecars[0]).unwrap()).unwrap();
     TrustRoot::new(vec![key(2).public_key()])
         .verify(archive.index(), &[signature])
@@ -124,7 +124,7 @@ async fn openssl_verifies_a_payload() {
     let world = World::new().await;
     let output = world.path("bundle.tar.zst");
     world.bundle(&world.request(&output)).await.unwrap();
-    let archive = world.open(&output);
+    let archive = open(&output);
     let layer = &layers(&archive, &docker_image(20).digest())[0];
     let payload = archive.read(layer.digest(), 1 << 20).unwrap();
     assert_eq!(digest_of(&payload), *layer.digest());
@@ -146,5 +146,60 @@ async fn openssl_verifies_a_payload() {
         run.status.success(),
         "{}",
         String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+#[tokio::test]
+async fn cosigns_documented_steps_hold_against_a_registry() {
+    if !["openssl", "curl", "jq"].into_iter().all(require_tool) {
+        return;
+    }
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = open(&output);
+    let subject = child(&two_platforms(1), 0);
+    let of_subject = |entry: &&airgap_archive::Entry| {
+        entry.role == Role::Signature && entry.subject.as_ref() == Some(&subject)
+    };
+    let entry = archive.entries().iter().find(of_subject).unwrap();
+    let signature = Image {
+        media_type: entry.descriptor.media_type().to_string(),
+        manifest: archive.manifest(entry.descriptor.digest()).unwrap(),
+        children: Vec::new(),
+        blobs: layers(&archive, &subject)
+            .iter()
+            .map(|layer| archive.read(layer.digest(), 1 << 20).unwrap().into())
+            .collect(),
+    };
+    let tag = format!(
+        "site/airgap/quay.io/argoproj/argocd:sha256-{}.sig",
+        subject.digest()
+    );
+    let registry = UpstreamRegistry::builder().image(&tag, &signature).start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cosign-steps.sh");
+    let run = |digest: &Digest, key: &SigningKey| {
+        fs_err::write(world.path("airgap.pub"), key.public_key().to_pem()).unwrap();
+        let repository = "site/airgap/quay.io/argoproj/argocd";
+        let mut command = Command::new(script);
+        command.args([&registry.url(), repository, &digest.to_string()]);
+        command.arg(world.path("airgap.pub")).output().unwrap()
+    };
+    let good = run(&subject, &key(1));
+    let said = String::from_utf8_lossy(&good.stdout);
+    assert!(
+        good.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&good.stderr)
+    );
+    assert!(
+        said.contains("layer 1: signed by another key")
+            && said.contains("layer 2: signed by the given key"),
+        "{said}"
+    );
+    assert!(!run(&subject, &key(9)).status.success(), "another key");
+    assert!(
+        !run(&digest_of(b"another image"), &key(1)).status.success(),
+        "another image"
     );
 }
