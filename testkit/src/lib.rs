@@ -20,5 +20,6 @@ pub mod tls;
 mod tokens;
 mod tool;
 pub mod upstream;
+pub mod world;
 
 pub use tool::require_tool;
