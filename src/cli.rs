@@ -216,4 +216,31 @@ mod tests {
         }
         check(&Cli::command(), "");
     }
+
+    /// Every `airgap …` line in the README's shell blocks is one that this command line takes.
+    #[test]
+    fn the_readmes_commands_parse() {
+        let readme = include_str!("../README.md");
+        let blocks = readme
+            .split("```sh\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap());
+        let mut checked = 0;
+        for line in blocks.flat_map(str::lines) {
+            let command = line
+                .split('#')
+                .next()
+                .unwrap()
+                .split('>')
+                .next()
+                .unwrap()
+                .trim();
+            if command.starts_with("airgap ") {
+                let parsed = Cli::try_parse_from(command.split_whitespace());
+                assert!(parsed.is_ok(), "`{command}`: {}", parsed.unwrap_err());
+                checked += 1;
+            }
+        }
+        assert!(checked >= 10, "only {checked} commands found");
+    }
 }

@@ -65,12 +65,11 @@ fn only_bundle(folders: &[Utf8PathBuf]) -> Result<Utf8PathBuf, CommandError> {
                 .hint("name it: `--bundle airgap-standard-1.0.0-amd64.tar.zst`"),
         ),
         several => Err(CommandError::usage(format!(
-            "several bundles here:\n{}",
+            "several bundles here:{}",
             several
                 .iter()
-                .map(|path| path.as_str())
-                .collect::<Vec<_>>()
-                .join("\n")
+                .map(|path| format!("\n  {path}"))
+                .collect::<String>()
         ))
         .hint("say which one is meant with `--bundle`")),
     }

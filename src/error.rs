@@ -34,6 +34,7 @@ pub(crate) struct CommandError {
     kind: Kind,
     message: String,
     source: Option<Box<dyn Error + Send + Sync>>,
+    further_causes: Vec<String>,
     hints: Vec<String>,
 }
 
@@ -43,6 +44,7 @@ impl CommandError {
             kind,
             message: message.into(),
             source: None,
+            further_causes: Vec::new(),
             hints: Vec::new(),
         }
     }
@@ -139,6 +141,7 @@ impl CommandError {
             }
             next = error.source();
         }
+        causes.extend(self.further_causes.iter().cloned());
         causes
     }
 

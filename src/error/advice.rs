@@ -11,6 +11,8 @@ pub(crate) struct Advice {
     pub(crate) kind: Option<Kind>,
     /// What to do, most helpful first.
     pub(crate) hints: Vec<String>,
+    /// What the errors inside one error have as causes; a chain holds only one.
+    pub(crate) causes: Vec<String>,
 }
 
 impl Advice {
@@ -28,7 +30,7 @@ impl Advice {
     pub(crate) fn usage() -> Self {
         Self {
             kind: Some(Kind::Usage),
-            hints: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -36,7 +38,7 @@ impl Advice {
     pub(crate) fn untrusted() -> Self {
         Self {
             kind: Some(Kind::Untrusted),
-            hints: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -45,6 +47,34 @@ impl Advice {
     pub(crate) fn and(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+}
+
+/// More than this many causes or hints help nobody.
+const MANY: usize = 5;
+
+impl Advice {
+    /// The advice of several errors together: the gravest kind, and each cause and hint once.
+    pub(crate) fn of_several<'a, E: Advise>(errors: impl IntoIterator<Item = &'a E>) -> Self {
+        let mut result = Self::none();
+        for error in errors {
+            let advice = error.advise();
+            if advice.kind == Some(Kind::Untrusted) || result.kind.is_none() {
+                result.kind = advice.kind;
+            }
+            add_new(&mut result.hints, advice.hints);
+            let cause = error.source().map(ToString::to_string);
+            add_new(&mut result.causes, advice.causes.into_iter().chain(cause));
+        }
+        result
+    }
+}
+
+fn add_new(list: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
+    for text in more {
+        if list.len() < MANY && !list.contains(&text) {
+            list.push(text);
+        }
     }
 }
 
@@ -58,6 +88,7 @@ impl<E: Advise> From<E> for CommandError {
     fn from(error: E) -> Self {
         let advice = error.advise();
         let mut result = Self::of(advice.kind.unwrap_or(Kind::Failed), error);
+        result.further_causes = advice.causes;
         for hint in advice.hints {
             result = result.hint(hint);
         }

@@ -2,7 +2,6 @@
 
 use airgap_bundler::Error;
 
-use crate::error::Kind;
 use crate::error::advice::{Advice, Advise};
 
 impl Advise for Error {
@@ -22,20 +21,7 @@ impl Advise for Error {
             Self::Archive(error) => error.advise(),
             Self::WrittenDamaged { .. } => Advice::untrusted()
                 .and("the disk does not keep what is written to it: write to another one with `--output`"),
-            Self::Several(errors) => several(errors),
+            Self::Several(errors) => Advice::of_several(errors),
         }
     }
-}
-
-/// All hints once, and the gravest kind.
-fn several(errors: &[Error]) -> Advice {
-    let mut result = Advice::none();
-    for error in errors {
-        let advice = error.advise();
-        if advice.kind == Some(Kind::Untrusted) || result.kind.is_none() {
-            result.kind = advice.kind;
-        }
-        result.hints.extend(advice.hints);
-    }
-    result
 }

@@ -24,7 +24,7 @@ impl Advise for Error {
                 kind: Some(Kind::Findings),
                 ..Advice::none()
             },
-            Self::Hosts { failures } => hosts(failures),
+            Self::Hosts { failures } => Advice::of_several(failures.iter().map(|(_, error)| error)),
             Self::Cluster { remedy, .. } => Advice::hint(remedy),
             Self::Locked { .. } => Advice::hint(
                 "wait until that installation has ended; if its process is gone, the lock ends by itself in two minutes",
@@ -57,6 +57,9 @@ fn at_the_site(error: &airgap_registry::Error) -> Advice {
         airgap_registry::Error::DigestMismatch { .. } => Advice::hint(
             "the registry does not keep what it is given: look at its log and its storage",
         ),
+        airgap_registry::Error::NameUnresolved { .. } => error
+            .advise()
+            .and("where no DNS knows the registry, list its addresses: `registry.addresses` in the inventory"),
         other => other.advise(),
     }
 }
@@ -71,19 +74,6 @@ fn refused(refusal: &Refusal) -> Advice {
         }
         Refusal::Expired { .. } => Advice::untrusted().and("ask the publisher for a newer bundle"),
     }
-}
-
-/// All hints once, and the gravest kind.
-fn hosts(failures: &[(String, Error)]) -> Advice {
-    let mut result = Advice::none();
-    for (_, error) in failures {
-        let advice = error.advise();
-        if advice.kind == Some(Kind::Untrusted) || result.kind.is_none() {
-            result.kind = advice.kind;
-        }
-        result.hints.extend(advice.hints);
-    }
-    result
 }
 
 impl Advise for ConnectionError {

@@ -14,8 +14,7 @@ impl Advise for Error {
             )),
             Self::NameUnresolved { host, .. } => Advice::hint(format!(
                 "ask DNS what this machine asks: `getent hosts {}`", without_port(host)
-            ))
-            .and("where no DNS knows the registry, list its addresses: `registry.addresses` in the inventory"),
+            )),
             Self::Unreachable { host, .. } => Advice::hint(format!(
                 "try it from this machine: `curl -v https://{host}/v2/`"
             )),

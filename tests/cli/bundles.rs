@@ -1,0 +1,1 @@
+//! `verify`, `inspect`, `extract`, `diff` and `sign` on small bundles.

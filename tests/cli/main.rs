@@ -1,0 +1,12 @@
+//! The command line as its users see it: transcripts of whole commands.
+//!
+//! What the libraries do is tested in the libraries; here are wording, streams, exit codes and
+//! wiring. Record with `INSTA_UPDATE=always cargo test --test cli`, and read the difference.
+
+mod bundles;
+mod documents;
+mod frame;
+mod handover;
+mod inventories;
+mod keys;
+mod support;
