@@ -4,7 +4,7 @@ use airgap_manifests::Gate;
 use serde_json::Value;
 
 /// Returns why an Application does not pass its gate, in one line; `None` when it does.
-pub fn trouble(application: Option<&Value>, gate: Gate) -> Option<String> {
+pub(crate) fn trouble(application: Option<&Value>, gate: Gate) -> Option<String> {
     let Some(application) = application else {
         return Some("Argo CD has not made its Application yet".to_owned());
     };

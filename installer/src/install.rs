@@ -5,13 +5,35 @@
 
 use std::time::Duration;
 
-use airgap_archive::VerifiedArchive;
-use airgap_manifests::ResolvedEdition;
+use airgap_archive::{Role as Carried, VerifiedArchive};
+use airgap_manifests::{EDITION_MEDIA_TYPE, ResolvedEdition};
 use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use tokio::runtime::Runtime;
 
 use crate::{
-    Connection, ConnectionError, Finding, Host, InstallPlan, InstallReport, Inventory, Report,
-    Result, Secrets, Status,
+    Connection, ConnectionError, Error, Finding, Host, InstallPlan, InstallReport, Inventory,
+    Report, Result, Role, Secrets, Severity, Status,
+    desired::Desired,
+    event::Event,
+    for_each_host,
+    kube::{ClusterState, Kubectl, kubeconfig_for, name_of},
+    lock::Lock,
+    phase::{
+        Phase,
+        gather::{self, Gathered},
+        look,
+        nodes::Work,
+        preflight,
+        registry::{self, Reached},
+        stage,
+    },
+    plan::Seed,
+    push::PushSummary,
+    random,
+    record::{self, RECORD_PATH, Record},
+    report::{self, ComponentReport},
+    status as site_status,
 };
 
 /// Opens a connection to a host of the inventory.
@@ -76,6 +98,12 @@ impl std::fmt::Debug for Installer<'_> {
     }
 }
 
+/// What was seen, and what follows from it.
+struct Look<'a> {
+    gathered: Gathered<'a>,
+    plan: InstallPlan,
+}
+
 impl<'a> Installer<'a> {
     /// Reads the bundle's edition; touches neither hosts nor registry.
     pub fn new(
@@ -103,38 +131,541 @@ impl<'a> Installer<'a> {
 
     /// Finds every reason to fail; changes nothing.
     pub fn preflight(&self, report: Report<'_>) -> Result<Vec<Finding>> {
-        let _ = (report, self.secrets, self.connect);
-        Ok(Vec::new())
+        let desired = self.desired()?;
+        let runtime = runtime()?;
+        started(report, Phase::Gather);
+        let (mut machines, unreachable) =
+            gather::hosts(self.inventory, &gather::query(&desired), self.connect);
+        done(report, Phase::Gather, 0);
+        started(report, Phase::Preflight);
+        let reached =
+            runtime.block_on(registry::reach(&desired, self.archive, self.jobs(), report));
+        let mut findings = unreachable;
+        findings.extend(preflight::findings(
+            &desired,
+            &preflight::demands(&desired, self.archive, self.options.allow_small)?,
+            &mut machines,
+            &reached,
+        )?);
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        done(report, Phase::Preflight, 0);
+        Ok(findings)
     }
 
     /// Says what [`Installer::install`] would do; changes nothing.
     pub fn plan(&self, report: Report<'_>) -> Result<InstallPlan> {
-        let _ = (report, self.archive);
-        Err(crate::Error::Bundle {
-            what: "not landed yet".to_owned(),
-        })
+        let desired = self.desired()?;
+        let runtime = runtime()?;
+        let (look, _) = self.look(&desired, &runtime, report)?;
+        Ok(look.plan)
     }
 
     /// Installs, or goes on with an installation that was interrupted, or finds that there is nothing to do.
     pub fn install(&self, report: Report<'_>) -> Result<InstallReport> {
-        let _ = report;
-        Err(crate::Error::Bundle {
-            what: "not landed yet".to_owned(),
+        let desired = self.desired()?;
+        let runtime = runtime()?;
+        let (mut look, reached) = self.look(&desired, &runtime, report)?;
+        let mut changed = false;
+        if !look.plan.is_empty() {
+            let lock = self.lock(&look.gathered, report)?;
+            // what was seen before the lock was ours may have been another installation's doing
+            look = self
+                .look_at_hosts(
+                    &desired,
+                    look.plan.findings.clone(),
+                    reached.plan.summary.clone(),
+                    report,
+                )?
+                .0;
+            let work = Work {
+                desired: &desired,
+                options: &self.options,
+                lock: &lock,
+                report,
+            };
+            self.work(&work, &mut look, &reached, &runtime)?;
+            changed = true;
+        }
+        self.finish(&desired, look, &reached, changed, report)
+    }
+
+    fn desired(&self) -> Result<Desired<'_>> {
+        let desired = Desired::of(self.inventory, &self.edition, self.archive, self.secrets)?;
+        look::secrets(&desired)
+            .iter()
+            .try_for_each(|(_, spec)| random::check(spec))?;
+        Ok(desired)
+    }
+
+    fn jobs(&self) -> usize {
+        self.options
+            .jobs
+            .unwrap_or(self.inventory.options.parallel_uploads)
+            .max(1)
+    }
+
+    /// gather and preflight: asks hosts, cluster and registry, and refuses what must be refused.
+    fn look<'d>(
+        &'d self,
+        desired: &Desired<'d>,
+        runtime: &Runtime,
+        report: Report<'_>,
+    ) -> Result<(Look<'d>, Reached)> {
+        let (mut look, demands_first) =
+            self.look_at_hosts(desired, Vec::new(), PushSummary::default(), report)?;
+        started(report, Phase::Preflight);
+        let reached = runtime.block_on(registry::reach(desired, self.archive, self.jobs(), report));
+        let mut findings = demands_first;
+        findings.extend(preflight::findings(
+            desired,
+            &preflight::demands(desired, self.archive, self.options.allow_small)?,
+            &mut look.gathered.machines,
+            &reached,
+        )?);
+        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        preflight::refuse(&findings, report)?;
+        let reached = reached?;
+        look.plan.registry = reached.plan.summary.clone();
+        look.plan.findings = findings;
+        done(report, Phase::Preflight, 0);
+        Ok((look, reached))
+    }
+
+    /// Asks every host, and the cluster if there is one; refuses hosts that contradict each other, and a bundle that may not follow.
+    fn look_at_hosts<'d>(
+        &'d self,
+        desired: &Desired<'d>,
+        findings: Vec<Finding>,
+        push: PushSummary,
+        report: Report<'_>,
+    ) -> Result<(Look<'d>, Vec<Finding>)> {
+        started(report, Phase::Gather);
+        let (machines, unreachable) =
+            gather::hosts(self.inventory, &gather::query(desired), self.connect);
+        if unreachable
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+        {
+            return Err(Error::Preflight {
+                findings: unreachable,
+            });
+        }
+        let gathered = gather::cluster(self.inventory, machines)?;
+        record::check(
+            gathered.record.as_ref(),
+            &desired.offer,
+            Timestamp::now(),
+            self.options.allow_downgrade,
+        )?;
+        let plan = self.plan_for(desired, &gathered, findings, push)?;
+        done(report, Phase::Gather, 0);
+        Ok((Look { gathered, plan }, unreachable))
+    }
+
+    fn plan_for(
+        &self,
+        desired: &Desired<'_>,
+        gathered: &Gathered<'_>,
+        findings: Vec<Finding>,
+        push: PushSummary,
+    ) -> Result<InstallPlan> {
+        let hosts = gathered
+            .machines
+            .iter()
+            .map(|machine| look::host(desired, gathered, machine))
+            .collect::<Result<Vec<_>>>()?;
+        let state = gathered.cluster.as_ref();
+        let mut objects = look::differing(state, look::base_objects(desired))
+            .iter()
+            .map(name_of)
+            .collect::<Vec<_>>();
+        objects.extend(look::missing_secrets(desired, state));
+        let chart = desired
+            .gitops
+            .iter()
+            .map(|gitops| gitops.chart.clone())
+            .collect();
+        objects.extend(look::differing(state, chart).iter().map(name_of));
+        Ok(InstallPlan {
+            cluster: self.inventory.name.clone(),
+            release: desired.offer.release.clone(),
+            installed: gathered
+                .record
+                .as_ref()
+                .and_then(|record| record.installed.clone()),
+            seed: gathered.seed.clone(),
+            registry: push,
+            hosts,
+            objects,
+            waves: look::waves(desired, state)?,
+            record: !self.record_holds(desired, gathered),
+            findings,
+            notices: desired.notices.clone(),
         })
+    }
+
+    /// Tells whether every copy of the record says that this release is installed.
+    fn record_holds(&self, desired: &Desired<'_>, gathered: &Gathered<'_>) -> bool {
+        let holds = |record: Option<Record>| {
+            record.is_some_and(|record| {
+                record.installed.as_ref() == Some(&desired.offer.release)
+                    && record.target.as_ref() == Some(&desired.offer.release)
+            })
+        };
+        gathered
+            .machines
+            .iter()
+            .filter(|machine| machine.host.role == Role::Server)
+            .all(|machine| holds(gather::record_of(&machine.facts)))
+            && gathered
+                .cluster
+                .as_ref()
+                .is_some_and(|state| holds(site_status::record_of(state)))
+    }
+
+    fn lock(&self, gathered: &Gathered<'_>, report: Report<'_>) -> Result<Lock> {
+        let seed = self
+            .inventory
+            .hosts
+            .iter()
+            .find(|host| host.name == gathered.seed.host());
+        let seed = seed.ok_or_else(|| Error::Cluster {
+            what: "the seed is not in the inventory".to_owned(),
+            remedy: "run the command again".to_owned(),
+        })?;
+        Lock::acquire((self.connect)(seed)?, &self.options.operator, report)
+    }
+
+    /// registry to platform: everything that changes something.
+    fn work(
+        &self,
+        work: &Work<'_, '_>,
+        look: &mut Look<'_>,
+        reached: &Reached,
+        runtime: &Runtime,
+    ) -> Result<()> {
+        let (desired, report) = (work.desired, work.report);
+        let offer = desired.offer.release.clone();
+        let installed = look
+            .gathered
+            .record
+            .as_ref()
+            .and_then(|record| record.installed.clone());
+        let begun = Record {
+            target: Some(offer.clone()),
+            ..self.record_of(desired, &look.gathered, installed)
+        };
+        self.write_record(work, &mut look.gathered, &begun)?;
+        if self.options.verify_first {
+            self.verify(report)?;
+        }
+        started(report, Phase::Registry);
+        runtime.block_on(registry::fill(
+            desired,
+            self.archive,
+            reached,
+            self.jobs(),
+            report,
+        ))?;
+        done(report, Phase::Registry, reached.plan.summary.missing);
+        work.lock.check()?;
+
+        started(report, Phase::Stage);
+        let staged = stage::run(
+            desired,
+            self.archive,
+            &mut look.gathered,
+            &look.plan.hosts,
+            report,
+        )?;
+        done(report, Phase::Stage, staged);
+        work.lock.check()?;
+
+        started(report, Phase::Seed);
+        let (state, changes) = work.seed(&mut look.gathered, &look.plan.hosts)?;
+        done(report, Phase::Seed, changes);
+        let token = state.token.clone().ok_or(Error::Answer {
+            host: look.gathered.seed.host().to_owned(),
+            what: "the cluster's token",
+        })?;
+
+        started(report, Phase::Servers);
+        let changes = work.servers(&mut look.gathered, &look.plan.hosts, &token)?;
+        done(report, Phase::Servers, changes);
+        started(report, Phase::Agents);
+        let changes = work.agents(&mut look.gathered, &look.plan.hosts, &token)?;
+        done(report, Phase::Agents, changes);
+
+        started(report, Phase::Platform);
+        let changes = work.platform(look.gathered.seed_machine()?, &state)?;
+        done(report, Phase::Platform, changes);
+        let record = Record {
+            target: Some(offer.clone()),
+            ..self.record_of(desired, &look.gathered, Some(offer))
+        };
+        Kubectl::on(&mut look.gathered.seed_machine()?.connection)
+            .apply(&[look::record_secret(&record)])?;
+        self.write_record(work, &mut look.gathered, &record)?;
+        let seed = look.gathered.seed_machine()?;
+        look.gathered.cluster = Some(ClusterState::observe(&mut seed.connection)?);
+        Ok(())
+    }
+
+    fn record_of(
+        &self,
+        desired: &Desired<'_>,
+        gathered: &Gathered<'_>,
+        installed: Option<record::Release>,
+    ) -> Record {
+        Record {
+            cluster: self.inventory.name.clone(),
+            installed,
+            target: None,
+            last_seen: record::clock(gathered.record.as_ref(), &desired.offer, Timestamp::now()),
+        }
+    }
+
+    /// Puts the record on every server: before the first byte is pushed, and after the last component is well.
+    fn write_record(
+        &self,
+        work: &Work<'_, '_>,
+        gathered: &mut Gathered<'_>,
+        record: &Record,
+    ) -> Result<()> {
+        work.lock.check()?;
+        let content = record.to_line();
+        let file = crate::Put::of(RECORD_PATH, 0o600, content.as_bytes());
+        let results = for_each_host(
+            self.inventory.options.parallel_hosts,
+            &mut gathered.machines,
+            |machine| {
+                if machine.host.role == Role::Server {
+                    machine.connection.put(&file, &mut content.as_bytes())?;
+                }
+                Ok(())
+            },
+        );
+        stage::all(&gathered.machines, results)?;
+        Ok(())
+    }
+
+    fn verify(&self, report: Report<'_>) -> Result<()> {
+        let total = std::sync::atomic::AtomicU64::new(0);
+        let findings = self.archive.verify_all(self.jobs(), &|event| match event {
+            airgap_archive::Event::Started { total: bytes } => {
+                total.store(bytes, std::sync::atomic::Ordering::Relaxed)
+            }
+            airgap_archive::Event::Advanced { bytes } => report(Event::Verified {
+                bytes,
+                total: total.load(std::sync::atomic::Ordering::Relaxed),
+            }),
+            _ => {}
+        })?;
+        match findings.first() {
+            None => Ok(()),
+            Some(first) => Err(Error::Damaged {
+                count: findings.len(),
+                first: format!("{} ({})", first.problem, first.volume),
+            }),
+        }
+    }
+
+    /// report: what the operator keeps.
+    fn finish(
+        &self,
+        desired: &Desired<'_>,
+        look: Look<'_>,
+        reached: &Reached,
+        changed: bool,
+        report: Report<'_>,
+    ) -> Result<InstallReport> {
+        started(report, Phase::Report);
+        let folder = self
+            .options
+            .report_parent
+            .join(format!("airgap-{}", self.inventory.name));
+        let state = look.gathered.cluster.unwrap_or_default();
+        let stats = reached.registry.stats();
+        let mut outcome = InstallReport {
+            cluster: self.inventory.name.clone(),
+            release: desired.offer.release.clone(),
+            signed_by: self
+                .archive
+                .signed_by()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            changed,
+            registry_writes: stats.writes,
+            registry_heads: stats.heads,
+            pushed: reached.plan.summary.clone(),
+            nodes: report::nodes_of(state.nodes.as_deref().unwrap_or_default()),
+            components: Vec::new(),
+            manual_steps: Vec::new(),
+            notices: desired.notices.clone(),
+            commands: look
+                .gathered
+                .machines
+                .iter()
+                .map(|machine| (machine.host.name.clone(), machine.connection.counts().0))
+                .collect(),
+            files_written: look
+                .gathered
+                .machines
+                .iter()
+                .map(|machine| (machine.host.name.clone(), machine.connection.counts().1))
+                .collect(),
+            folder: folder.clone(),
+        };
+        for (_, component) in desired.components() {
+            let url = component
+                .url_with(&desired.facts)
+                .map_err(|error| Error::Render {
+                    source: Box::new(error.into()),
+                })?;
+            let admin = component.admin.as_ref().map(|admin| {
+                let line = format!(
+                    "kubectl -n {} get secret {} -o jsonpath='{{.data.{}}}' | base64 -d",
+                    component.namespace,
+                    admin.secret,
+                    admin.key.replace('.', "\\.")
+                );
+                (admin.username.clone(), line)
+            });
+            outcome.components.push(ComponentReport {
+                title: component.title.clone(),
+                version: component.version.clone(),
+                url,
+                admin,
+            });
+            outcome
+                .manual_steps
+                .extend(component.manual_steps.iter().cloned());
+        }
+        let endpoint = self.inventory.endpoint().or_else(|| {
+            look.gathered
+                .machines
+                .first()?
+                .facts
+                .addresses
+                .first()
+                .cloned()
+        });
+        let kubeconfig = state.kubeconfig.as_ref().map(|text| {
+            kubeconfig_for(
+                text,
+                endpoint.as_deref().unwrap_or("127.0.0.1"),
+                &self.inventory.name,
+            )
+        });
+        report::write(&folder, &outcome, kubeconfig.as_ref(), state.token.as_ref())?;
+        done(report, Phase::Report, 0);
+        Ok(outcome)
     }
 }
 
 /// Asks a site how it is; changes nothing.
 pub fn status(inventory: &Inventory, connect: &Connector<'_>) -> Result<Status> {
-    let _ = (inventory, connect);
-    Err(crate::Error::Bundle {
-        what: "not landed yet".to_owned(),
+    let (machines, unreachable) = gather::hosts(inventory, &gather::brief_query(), connect);
+    let mut problems: Vec<String> = unreachable
+        .iter()
+        .map(|finding| finding.seen.clone())
+        .collect();
+    let now = Timestamp::now();
+    let running = machines
+        .iter()
+        .any(|machine| machine.host.role == Role::Server && machine.facts.rke2.active);
+    let (machines, cluster, record, asked) = if running {
+        let gathered = gather::cluster(inventory, machines)?;
+        let asked = match &gathered.seed {
+            Seed::Runs { host } => Some(host.clone()),
+            _ => None,
+        };
+        (gathered.machines, gathered.cluster, gathered.record, asked)
+    } else {
+        problems.push(format!(
+            "no server of the inventory that could be asked runs cluster {}",
+            inventory.name
+        ));
+        let record = Record::merge(
+            machines
+                .iter()
+                .filter_map(|machine| gather::record_of(&machine.facts)),
+        );
+        (machines, None, record, None)
+    };
+    let state = cluster.unwrap_or_default();
+    if asked.is_some() && !state.answers() {
+        problems.push("the API server does not answer".to_owned());
+    }
+    let nodes = state.nodes.clone().unwrap_or_default();
+    let views = inventory.hosts.iter().map(|host| {
+        let machine = machines
+            .iter()
+            .find(|machine| machine.host.name == host.name);
+        let node = machine
+            .and_then(|machine| look::node_of(machine, &nodes))
+            .or_else(|| {
+                nodes
+                    .iter()
+                    .map(crate::kube::NodeView::new)
+                    .find(|node| node.name() == host.name)
+            });
+        site_status::node(&host.name, host.role.to_string(), node)
+    });
+    let begun = record.as_ref().and_then(|record| {
+        record
+            .target
+            .clone()
+            .filter(|target| record.installed.as_ref() != Some(target))
+    });
+    Ok(Status {
+        cluster: inventory.name.clone(),
+        asked,
+        installed: record.and_then(|record| record.installed),
+        begun,
+        nodes: views.collect(),
+        unhealthy: site_status::unhealthy(&state),
+        applications: state.applications.len(),
+        certificates: site_status::certificates(&state, now),
+        problems,
     })
 }
 
+/// Reads the edition's description, a layer of the one artifact with that role.
 fn read_edition(archive: &VerifiedArchive) -> Result<ResolvedEdition> {
-    let _ = archive;
-    Err(crate::Error::Bundle {
-        what: "not landed yet".to_owned(),
+    const LIMIT: u64 = 16 << 20;
+    let missing = |what: &str| Error::Bundle {
+        what: format!("it has no {what}"),
+    };
+    let entry = archive
+        .entries()
+        .iter()
+        .find(|entry| entry.role == Carried::Edition)
+        .ok_or_else(|| missing("edition"))?;
+    let layers = archive.references(entry.descriptor.digest())?;
+    let layer = layers
+        .iter()
+        .find(|layer| layer.media_type().to_string() == EDITION_MEDIA_TYPE)
+        .ok_or_else(|| missing("description of its edition"))?;
+    ResolvedEdition::from_json(&archive.read(layer.digest(), LIMIT)?).map_err(Error::Edition)
+}
+
+fn runtime() -> Result<Runtime> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    built.map_err(|source| Error::System {
+        what: "start the threads that speak with the registry",
+        source,
     })
+}
+
+fn started(report: Report<'_>, phase: Phase) {
+    report(Event::PhaseStarted { phase });
+}
+
+fn done(report: Report<'_>, phase: Phase, changes: u64) {
+    report(Event::PhaseDone { phase, changes });
 }

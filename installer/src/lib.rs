@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod connection;
+mod desired;
 mod error;
 pub mod event;
 pub mod facts;
@@ -15,10 +16,12 @@ mod install;
 pub mod inventory;
 pub mod kube;
 pub mod lock;
+mod machine;
 pub mod phase;
 pub mod plan;
 pub mod preflight;
 pub mod push;
+mod random;
 pub mod record;
 pub mod render;
 pub mod report;

@@ -116,6 +116,23 @@ pub async fn plan(
             None => missing.push(artifact),
         }
     }
+    Ok(plan_of(missing, &holders, summary))
+}
+
+/// Plans a push into a project that does not exist yet; asks nothing.
+pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
+    Ok(plan_of(
+        Contents::of(archive)?.artifacts,
+        &HashMap::new(),
+        PushSummary::default(),
+    ))
+}
+
+fn plan_of(
+    missing: Vec<Artifact>,
+    holders: &HashMap<Digest, RepositoryName>,
+    mut summary: PushSummary,
+) -> PushPlan {
     let mut needed: HashMap<Digest, (u64, BTreeSet<RepositoryName>)> = HashMap::new();
     for artifact in &missing {
         for (digest, size) in &artifact.blobs {
@@ -143,11 +160,11 @@ pub async fn plan(
     summary.missing = missing.len() as u64;
     summary.blobs = blobs.len() as u64;
     summary.bytes = blobs.iter().map(|blob| blob.size).sum();
-    Ok(PushPlan {
+    PushPlan {
         missing,
         blobs,
         summary,
-    })
+    }
 }
 
 impl PushPlan {

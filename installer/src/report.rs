@@ -41,6 +41,8 @@ pub struct InstallReport {
     pub folder: Utf8PathBuf,
     /// Commands run on each host, for the curious and for tests.
     pub commands: std::collections::BTreeMap<String, u64>,
+    /// Files written on each host.
+    pub files_written: std::collections::BTreeMap<String, u64>,
 }
 
 /// A node in the report.

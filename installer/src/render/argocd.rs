@@ -3,13 +3,16 @@
 //! The ApplicationSet's list grows wave by wave; it never shrinks here, and it owns nothing that would vanish with it. Its template knows
 //! only `{{ .key }}`: everything that depends on the component is an element's text, so nothing is interpreted twice.
 
+use airgap_manifests::{IgnoreDifference, to_yaml};
 use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-use super::registries::SiteRegistryRef;
-use crate::kube::{APPLICATION_SET, labelled};
-use airgap_manifests::IgnoreDifference;
+use super::{manifests::rendering, registries::SiteRegistryRef};
+use crate::{
+    Result,
+    kube::{APPLICATION_SET, labelled},
+};
 
 /// The Secret with the pull account, for helm jobs, in kube-system.
 pub const PULL_SECRET: &str = "airgap-registry";
@@ -115,7 +118,7 @@ pub fn helm_chart(
     chart: &str,
     version: &str,
     values: &Value,
-) -> Value {
+) -> Result<Value> {
     let mut spec = json!({
         "chart": format!("oci://{}/{}/charts/{chart}", registry.host(), registry.project),
         "version": version,
@@ -123,7 +126,7 @@ pub fn helm_chart(
         "createNamespace": false,
         "failurePolicy": "retry",
         "backOffLimit": 1000,
-        "valuesContent": values.to_string(),
+        "valuesContent": to_yaml(values).map_err(rendering)?,
     });
     if registry.pull.is_some() {
         spec["dockerRegistrySecret"] = json!({"name": PULL_SECRET});
@@ -134,9 +137,9 @@ pub fn helm_chart(
     if registry.endpoint.starts_with("http://") {
         spec["plainHTTP"] = json!(true);
     }
-    labelled(
+    Ok(labelled(
         json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": release, "namespace": "kube-system"}, "spec": spec}),
-    )
+    ))
 }
 
 /// The ApplicationSet with these components, which are those of all waves so far.
@@ -144,9 +147,12 @@ pub fn application_set(
     namespace: &str,
     registry: &SiteRegistryRef<'_>,
     applications: &[Application],
-) -> Value {
-    let elements: Vec<Value> = applications.iter().map(element).collect();
-    labelled(json!({
+) -> Result<Value> {
+    let elements = applications
+        .iter()
+        .map(element)
+        .collect::<Result<Vec<Value>>>()?;
+    Ok(labelled(json!({
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "ApplicationSet",
         "metadata": {"name": APPLICATION_SET, "namespace": namespace},
@@ -176,24 +182,24 @@ pub fn application_set(
             },
             "templatePatch": "{{ .patch }}",
         },
-    }))
+    })))
 }
 
-/// Every value of an element is a text: the patch is JSON, the values are JSON, which is YAML.
-fn element(application: &Application) -> Value {
+/// Every value of an element is a text: the values are YAML, the patch is JSON.
+fn element(application: &Application) -> Result<Value> {
     let mut patch = json!({});
     if !application.ignore.is_empty() {
         patch = json!({"spec": {"ignoreDifferences": application.ignore}});
     }
-    json!({
+    Ok(json!({
         "name": application.name,
         "namespace": application.namespace,
         "release": application.release,
         "chart": application.chart,
         "version": application.version,
-        "values": application.values.to_string(),
+        "values": to_yaml(&application.values).map_err(rendering)?,
         "patch": patch.to_string(),
-    })
+    }))
 }
 
 fn base64(text: &str) -> String {

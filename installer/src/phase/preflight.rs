@@ -1,0 +1,135 @@
+//! preflight: every reason to fail, from what hosts, registry and inventory say. The judgement itself is in [`crate::preflight`].
+
+use airgap_archive::{Role, VerifiedArchive};
+
+use super::registry::{self, Reached};
+use crate::{
+    Error, Finding, Report, Result, Severity,
+    desired::Desired,
+    event::Event,
+    facts::{self, Probe},
+    for_each_host,
+    inventory::Inventory,
+    machine::Machine,
+    preflight::{self, Demands, Gathered},
+};
+
+/// Says what the bundle asks of the hosts.
+pub(crate) fn demands(
+    desired: &Desired<'_>,
+    archive: &VerifiedArchive,
+    allow_small: bool,
+) -> Result<Demands> {
+    let edition = desired.edition;
+    let mut blobs = std::collections::HashMap::new();
+    for entry in archive
+        .entries()
+        .iter()
+        .filter(|entry| entry.role == Role::Image)
+    {
+        collect(archive, entry.descriptor.digest(), &mut blobs)?;
+    }
+    Ok(Demands {
+        platform: edition.platform.clone(),
+        rke2_version: edition.rke2.version.clone(),
+        cni: edition.rke2.cni.clone(),
+        image_bytes: blobs.values().sum(),
+        release_bytes: desired.release_files.iter().map(|(_, put)| put.size).sum(),
+        min_nodes: edition.min_nodes,
+        allow_small,
+        longhorn: desired.components().any(|(name, _)| name == "longhorn"),
+    })
+}
+
+fn collect(
+    archive: &VerifiedArchive,
+    digest: &oci_spec::image::Digest,
+    blobs: &mut std::collections::HashMap<oci_spec::image::Digest, u64>,
+) -> Result<()> {
+    for reference in archive.references(digest)? {
+        if blobs
+            .insert(reference.digest().clone(), reference.size())
+            .is_none()
+            && archive.references(reference.digest()).is_ok()
+        {
+            collect(archive, reference.digest(), blobs)?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds everything. Hosts try each other's ports only while some of them do not run RKE2 yet.
+pub(crate) fn findings(
+    desired: &Desired<'_>,
+    demands: &Demands,
+    machines: &mut [Machine<'_>],
+    reached: &Result<Reached>,
+) -> Result<Vec<Finding>> {
+    let probes = if machines.iter().all(|machine| machine.facts.rke2.active) {
+        Vec::new()
+    } else {
+        probe(desired.inventory, machines, demands)?
+    };
+    let facts: Vec<_> = machines
+        .iter()
+        .map(|machine| machine.facts.clone())
+        .collect();
+    let mut found = preflight::preflight(
+        desired.inventory,
+        demands,
+        Gathered {
+            facts: &facts,
+            probes: &probes,
+        },
+    );
+    match reached {
+        Ok(reached) => found.extend(registry::findings(desired, reached)),
+        Err(error) => found.push(registry::unusable(error)),
+    }
+    found.sort_by(|a, b| b.severity.cmp(&a.severity));
+    Ok(found)
+}
+
+fn probe(
+    inventory: &Inventory,
+    machines: &mut [Machine<'_>],
+    demands: &Demands,
+) -> Result<Vec<(String, Vec<Probe>)>> {
+    let results = for_each_host(inventory.options.parallel_hosts, machines, |machine| {
+        let targets = preflight::probe_targets(inventory, &machine.host.name, demands);
+        Ok::<_, Error>((
+            machine.host.name.clone(),
+            facts::probe(&mut machine.connection, &targets)?,
+        ))
+    });
+    results.into_iter().collect()
+}
+
+/// Refuses to go on over an error; everything else is told.
+pub(crate) fn refuse(findings: &[Finding], report: Report<'_>) -> Result<()> {
+    if findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+    {
+        return Err(Error::Preflight {
+            findings: findings.to_vec(),
+        });
+    }
+    for finding in findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Warning)
+    {
+        let host = finding
+            .host
+            .as_deref()
+            .map(|host| format!("{host}: "))
+            .unwrap_or_default();
+        report(Event::Warning {
+            message: format!(
+                "{host}{} ({}); {}",
+                finding.seen, finding.why, finding.remedy
+            ),
+        });
+    }
+    Ok(())
+}

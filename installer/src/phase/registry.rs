@@ -1,0 +1,211 @@
+//! registry: the site's registry is reached, looked at, and filled.
+
+use airgap_archive::VerifiedArchive;
+use airgap_registry::{Access, ProjectName, ProjectState, RetryPolicy, SiteConfig, SiteRegistry};
+use secrecy::SecretString;
+
+use crate::{
+    Error, Finding, Report, Result, Severity,
+    desired::Desired,
+    event::Event,
+    push::{self, PushPlan},
+};
+
+/// The registry as it answered.
+pub(crate) struct Reached {
+    pub(crate) registry: SiteRegistry,
+    pub(crate) access: Access,
+    pub(crate) plan: PushPlan,
+}
+
+/// Connects with the push account, probes its rights, and plans the push. Changes nothing.
+pub(crate) async fn reach(
+    desired: &Desired<'_>,
+    archive: &VerifiedArchive,
+    jobs: usize,
+    report: Report<'_>,
+) -> Result<Reached> {
+    let registry = SiteRegistry::connect(config(desired, Some(desired.push.clone()))?).await?;
+    let access = registry.probe().await?;
+    let plan = if access.project == ProjectState::Missing {
+        push::plan_for_empty(archive)?
+    } else {
+        push::plan(&registry, archive, jobs, report).await?
+    };
+    Ok(Reached {
+        registry,
+        access,
+        plan,
+    })
+}
+
+fn config(desired: &Desired<'_>, login: Option<(String, SecretString)>) -> Result<SiteConfig> {
+    let registry = &desired.inventory.registry;
+    Ok(SiteConfig {
+        endpoint: registry.endpoint.clone(),
+        project: ProjectName::parse(&registry.project)?,
+        addresses: registry.addresses.clone(),
+        ca_pem: desired.ca_pem.clone(),
+        login,
+        retry: RetryPolicy::default(),
+    })
+}
+
+/// Says what is wrong with the registry for this bundle.
+pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding> {
+    let registry = &desired.inventory.registry;
+    let (access, needed) = (&reached.access, reached.plan.summary.bytes);
+    let mut findings = Vec::new();
+    let mut add = |id, severity, seen: String, why: &str, remedy: String| {
+        findings.push(Finding {
+            id,
+            severity,
+            host: None,
+            seen,
+            why: why.to_owned(),
+            remedy,
+        })
+    };
+    if reached.plan.is_empty() {
+        return findings;
+    }
+    if access.project != ProjectState::Missing && !access.push {
+        add(
+            "registry.push",
+            Severity::Error,
+            format!(
+                "account {} may not push to project {} at {}",
+                desired.push.0, registry.project, registry.endpoint
+            ),
+            "every image and chart goes there before a node is touched",
+            format!(
+                "give the account the role developer in project {}, or a robot account with `repository: push` and `pull`",
+                registry.project
+            ),
+        );
+    }
+    if access.read_only {
+        add(
+            "registry.read-only",
+            Severity::Error,
+            format!("{} is in read-only mode", registry.endpoint),
+            "nothing can be pushed",
+            "switch read-only mode off under Administration, Configuration, System Settings"
+                .to_owned(),
+        );
+    }
+    match access.quota {
+        Some(quota) => {
+            let free = quota.free();
+            let limit = quota.limit.unwrap_or(u64::MAX);
+            if needed > limit {
+                add(
+                    "registry.quota",
+                    Severity::Error,
+                    format!(
+                        "project {} may hold {limit} bytes, the bundle needs up to {needed}",
+                        registry.project
+                    ),
+                    "the push would stop when the quota is full",
+                    format!(
+                        "raise the quota of project {} to at least {needed} bytes",
+                        registry.project
+                    ),
+                );
+            } else if free.is_some_and(|free| needed > free) {
+                add(
+                    "registry.quota",
+                    Severity::Warning,
+                    format!(
+                        "project {} has {} bytes left, the bundle needs up to {needed}, less what is there already",
+                        registry.project,
+                        free.unwrap_or(0)
+                    ),
+                    "the push stops when the quota is full; nothing is lost then, and the next run goes on from there",
+                    format!("raise the quota of project {}", registry.project),
+                );
+            }
+        }
+        None => add(
+            "registry.quota",
+            Severity::Notice,
+            format!(
+                "the quota of project {} cannot be read with this account; up to {needed} bytes are needed",
+                registry.project
+            ),
+            "the push stops when a quota is full; nothing is lost then",
+            "make sure that there is room".to_owned(),
+        ),
+    }
+    findings
+}
+
+/// Turns a registry that cannot be used into a finding, so that preflight names it beside everything else.
+pub(crate) fn unusable(error: &Error) -> Finding {
+    let mut seen = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        seen = format!("{seen}: {cause}");
+        source = cause.source();
+    }
+    let remedy = match error {
+        Error::Registry(airgap_registry::Error::CertificateUntrusted { .. }) => {
+            "set `registry.caFile` to the CA that signed the registry's certificate"
+        }
+        Error::Registry(airgap_registry::Error::Unauthorized { .. }) => {
+            "check `registry.push`: the user name (a robot's begins with `robot$`) and its password"
+        }
+        Error::Registry(airgap_registry::Error::NameUnresolved { .. }) => {
+            "correct `registry.endpoint`, or give `registry.addresses` where no DNS knows the name"
+        }
+        Error::Registry(airgap_registry::Error::ProjectMissing { .. }) => {
+            "create the project, or give the push account the right to create it"
+        }
+        Error::Registry(airgap_registry::Error::Forbidden { .. }) => {
+            "give the push account `repository: push` and `pull` in the project"
+        }
+        _ => "make the registry reachable from this machine",
+    };
+    Finding {
+        id: "registry.unusable",
+        severity: Severity::Error,
+        host: None,
+        seen,
+        why: "the registry serves every image of the cluster, for as long as it lives".to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// Makes the project if need be, sends what is missing, and proves that the pull account can read.
+pub(crate) async fn fill(
+    desired: &Desired<'_>,
+    archive: &VerifiedArchive,
+    reached: &Reached,
+    jobs: usize,
+    report: Report<'_>,
+) -> Result<()> {
+    if reached.access.project == ProjectState::Missing {
+        reached.registry.ensure_project().await?;
+        report(Event::Notice {
+            message: format!("project {} was created", desired.inventory.registry.project),
+        });
+    }
+    let summary = &reached.plan.summary;
+    report(Event::PushPlanned {
+        tags: summary.missing,
+        present: summary.present,
+        blobs: summary.blobs,
+        bytes: summary.bytes,
+    });
+    reached
+        .plan
+        .run(&reached.registry, archive, jobs, report)
+        .await?;
+    prove_pull(desired).await
+}
+
+/// Reads as the nodes will: with the pull account.
+pub(crate) async fn prove_pull(desired: &Desired<'_>) -> Result<()> {
+    let reader = SiteRegistry::connect(config(desired, desired.registry.pull.clone())?).await?;
+    Ok(reader.probe_pull().await?)
+}
