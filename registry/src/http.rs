@@ -65,6 +65,8 @@ impl Host {
             .http1_only()
             .no_proxy()
             .referer(false)
+            // shorter than servers keep idle connections, so that none is used as it is closed
+            .pool_idle_timeout(Duration::from_secs(20))
             .connect_timeout(options.connect_timeout)
             .dns_resolver(Arc::new(Resolver::with(
                 base.host_str().unwrap_or_default(),

@@ -2,13 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "main/plain.rs"]
 mod plain;
-#[path = "main/pull.rs"]
 mod pull;
-#[path = "main/push.rs"]
 mod push;
-#[path = "main/refusals.rs"]
 mod refusals;
-#[path = "main/support.rs"]
 mod support;

@@ -1,5 +1,8 @@
 //! What the stand-ins promise, checked against the stand-ins themselves: without these, a lenient stand-in would pass for a working
 //! installer.
 
+mod harbor;
+mod image;
+mod programs;
 mod site;
 mod standin;
