@@ -207,3 +207,79 @@ impl From<Digest> for ManifestReference {
         Self::Digest(digest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for name in ["airgap", "registry.k8s.io", "a-b_c.d", "0"] {
+            assert!(ProjectName::parse(name).is_ok(), "{name}");
+        }
+        for name in ["", "a__b", "a--b", "-a", "a.", "A", "a/b", "h:5000", "ä"] {
+            assert!(ProjectName::parse(name).is_err(), "{name}");
+        }
+        for name in [
+            "a",
+            "quay.io/argoproj/argocd",
+            "a__b/c---d",
+            "docker.io/library/nginx",
+        ] {
+            assert!(RepositoryName::parse(name).is_ok(), "{name}");
+        }
+        for name in [
+            "", "/a", "a/", "a//b", "a___b", "a._b", "a/B", "a/../b", "a/-b", "a:b",
+        ] {
+            assert!(RepositoryName::parse(name).is_err(), "{name}");
+        }
+        for tag in ["v3.4.4", "_x", "1.36.4-rke2r1", "A"] {
+            assert!(Tag::parse(tag).is_ok(), "{tag}");
+        }
+        for tag in ["", ".x", "-x", "v1+rke2", "a/b", &"x".repeat(129)] {
+            assert!(Tag::parse(tag).is_err(), "{tag}");
+        }
+        let error = Tag::parse("v1+rke2").unwrap_err().to_string();
+        assert!(
+            error.starts_with("`v1+rke2` is not a valid tag: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_site_keeps_the_whole_source_name() {
+        let kept = |name: &str| {
+            let reference: Reference = name.parse().unwrap();
+            RepositoryName::of(&reference).unwrap().to_string()
+        };
+        assert_eq!(kept("nginx:1"), "docker.io/library/nginx");
+        assert_eq!(
+            kept("index.docker.io/rancher/rke2-runtime:v1"),
+            "docker.io/rancher/rke2-runtime"
+        );
+        assert_eq!(
+            kept("quay.io/argoproj/argocd:v3.4.4"),
+            "quay.io/argoproj/argocd"
+        );
+        assert_eq!(kept("localhost:5000/a/b:1"), "localhost-5000/a/b");
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_is_kept_as_it_is(name in "[a-zA-Z0-9._/:+-]{0,40}") {
+            if let Ok(parsed) = RepositoryName::parse(&name) {
+                prop_assert_eq!(parsed.as_str(), &name);
+                let full = format!("h.io/{parsed}:x");
+                let reference: Reference = full.parse().unwrap();
+                prop_assert_eq!(reference.repository(), name.as_str());
+            }
+            if let Ok(parsed) = Tag::parse(&name) {
+                let full = format!("h.io/a/b:{parsed}");
+                let reference: Reference = full.parse().unwrap();
+                prop_assert_eq!(reference.tag(), Some(name.as_str()));
+            }
+        }
+    }
+}

@@ -129,3 +129,49 @@ async fn referrers_are_listed_under_the_fallback_tag_and_others_are_kept() {
         digests
     );
 }
+
+#[tokio::test]
+async fn skopeo_copies_out_what_was_pushed() {
+    if !require_tool("skopeo") || !require_tool("docker-registry") {
+        return;
+    }
+    let registry = DockerRegistry::start(&DockerRegistryConfig::default());
+    let config = SiteConfig {
+        endpoint: registry.url(),
+        project: ProjectName::parse("airgap").unwrap(),
+        addresses: Vec::new(),
+        ca_pem: None,
+        login: None,
+        retry: quick(),
+    };
+    let site = SiteRegistry::connect(config).await.unwrap();
+    let layer = airgap_testkit::image::noise(100_000, 2);
+    let images = [
+        ("oci", Image::oci().layer(&[("bin/a", &layer)]).build()),
+        (
+            "docker",
+            Image::docker().layer(&[("bin/a", &layer)]).build(),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (kind, image) in images {
+        push(&site, &repository("quay.io/a/b"), &tag(kind), &image)
+            .await
+            .unwrap();
+        let out = folder.path().join(kind);
+        let status = std::process::Command::new("skopeo")
+            .args(["copy", "--quiet", "--src-tls-verify=false"])
+            .arg(format!(
+                "docker://{}/airgap/quay.io/a/b:{kind}",
+                registry.address()
+            ))
+            .arg(format!("dir:{}", out.display()))
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(
+            fs_err::read(out.join("manifest.json")).unwrap(),
+            image.manifest
+        );
+    }
+}

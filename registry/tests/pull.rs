@@ -160,6 +160,22 @@ async fn a_wrong_password_is_named_with_account_and_host() {
 }
 
 #[tokio::test]
+async fn many_first_requests_at_once_all_log_in() {
+    let image = sample();
+    let auth = UpstreamAuth::Basic {
+        username: "bot".into(),
+        password: "Canary-77".into(),
+    };
+    let upstream = serving(&image).auth(auth).start();
+    let puller = puller_for(&upstream.upstreams_yaml_with_login(None, Some(("bot", "Canary-77"))));
+    let name = reference(NAME);
+    let all = futures_util::future::join_all((0..16).map(|_| puller.resolve(&name))).await;
+    for manifest in all {
+        assert_eq!(manifest.unwrap().digest, image.digest());
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_ended_early_is_renewed() {
     let image = sample();
     let auth = UpstreamAuth::Bearer {

@@ -111,18 +111,13 @@ impl Connection {
         let sent = request.send().await;
         let response = sent.map_err(|error| self.host.no_answer(error, object))?;
         if response.status().is_redirection() {
-            let to = response
-                .headers()
-                .get(header::LOCATION)
-                .and_then(|to| to.to_str().ok());
-            let to = to
-                .unwrap_or("nowhere")
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(200);
+            let to = response.headers().get(header::LOCATION);
+            let to = to.and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+            // the query of a signed address is a secret
+            let to: String = to.split('?').take(1).collect();
             let message = format!(
                 "it redirects to {}; give the address that answers as the endpoint",
-                to.collect::<String>()
+                to.chars().take(200).collect::<String>()
             );
             return Err(self.protocol(message, object).into());
         }

@@ -76,9 +76,7 @@ pub(super) fn before(
                     &message,
                 ));
             }
-            let size = length(headers);
-            let refusal = shared.state(|state| state.over_quota(project, None, size));
-            refusal.and_then(|message| denied(&message))
+            None
         }
         Object::Manifest(reference) => {
             let trusted = shared.state(|state| {
@@ -126,6 +124,13 @@ pub(super) async fn check_manifest(
     target: &Target,
     manifest: &Bytes,
 ) -> Option<Response> {
+    let digest = digest_of(manifest).to_string();
+    let size = manifest.len() as u64;
+    let project = &target.project;
+    let over = shared.state(|state| state.over_quota(project, Some(&digest), size));
+    if let Some(message) = over {
+        return Some(error(StatusCode::FORBIDDEN, "DENIED", &message));
+    }
     let internal = || {
         Some(error(
             StatusCode::INTERNAL_SERVER_ERROR,
