@@ -50,6 +50,22 @@ async fn an_interrupted_download_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_download_that_only_lacked_its_name_asks_for_nothing() {
+    let (_dir, cache) = temporary();
+    let digest = digest_of(b"hello world");
+    for size in [Some(11), None] {
+        let mut incoming = cache.receive(&digest, size).await.unwrap().unwrap();
+        assert!(!incoming.is_complete());
+        incoming.write(b"hello world").unwrap();
+        drop(incoming);
+        let incoming = cache.receive(&digest, size).await.unwrap().unwrap();
+        assert!(incoming.is_complete(), "{size:?}");
+        incoming.finish().unwrap();
+        cache.evict(&digest).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn wrong_content_is_thrown_away_and_named() {
     let (_dir, cache) = temporary();
     let digest = digest_of(b"right");

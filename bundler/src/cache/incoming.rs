@@ -66,7 +66,10 @@ impl Incoming {
     /// Tells whether nothing is left to ask for.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.size == Some(self.received)
+        match self.size {
+            Some(size) => size == self.received,
+            None => digest::finish(self.hasher.clone()) == self.digest,
+        }
     }
 
     /// Appends bytes.

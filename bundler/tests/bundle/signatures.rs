@@ -203,3 +203,76 @@ async fn cosigns_documented_steps_hold_against_a_registry() {
         "another image"
     );
 }
+
+#[tokio::test]
+async fn attestations_and_referrers_travel_with_what_they_belong_to() {
+    let argocd = two_platforms(1);
+    let subject = Image {
+        media_type: argocd.children[0].0.clone(),
+        manifest: argocd.children[0].1.clone(),
+        children: Vec::new(),
+        blobs: Vec::new(),
+    };
+    let config = || ("application/vnd.oci.empty.v1+json", "{}".into());
+    let layer = |text: &'static str| vec![("application/json", text.into())];
+    let attestation = Image::artifact("", config(), layer("{\"predicate\":1}"), None);
+    let sbom = Image::artifact(
+        "application/spdx+json",
+        config(),
+        layer("{\"sbom\":1}"),
+        Some(&subject),
+    );
+    let of_index = Image::artifact(
+        "application/spdx+json",
+        config(),
+        layer("{\"index\":1}"),
+        Some(&argocd),
+    );
+    let tag = format!(
+        "quay.io/argoproj/argocd:sha256-{}.att",
+        subject.digest().digest()
+    );
+    let upstream = upstream()
+        .referrers_api()
+        .image(&tag, &attestation)
+        .image("quay.io/argoproj/argocd:sbom", &sbom)
+        .image("quay.io/argoproj/argocd:sbom-of-index", &of_index);
+    let world = World::over(catalog(), upstream.start()).await;
+    let locked = world.lock.image(&ARGOCD.parse().unwrap()).unwrap();
+    assert_eq!(
+        locked.attached.len(),
+        5,
+        "two signatures, an attestation, two referrers: {locked:?}"
+    );
+
+    let output = world.path("bundle.tar.zst");
+    world.bundle(&world.request(&output)).await.unwrap();
+    let archive = open(&output);
+    let referrers: Vec<_> = archive
+        .entries()
+        .iter()
+        .filter(|entry| entry.role == Role::Referrer)
+        .collect();
+    assert!(
+        referrers
+            .iter()
+            .all(|entry| entry.subject.as_ref() == Some(&subject.digest()))
+    );
+    let named: Vec<_> = referrers
+        .iter()
+        .map(|entry| (entry.descriptor.digest(), entry.name.as_deref()))
+        .collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    assert!(named.contains(&(&attestation.digest(), Some(tag.as_str()))));
+    assert!(named.contains(&(&sbom.digest(), None)));
+    archive.read(&digest_of(b"{\"sbom\":1}"), 100).unwrap();
+    let evidence = archive.read(&digest_of(b"{\"index\":1}"), 100);
+    assert!(
+        evidence.is_ok(),
+        "what belongs to the index is kept as evidence"
+    );
+    assert!(
+        archive.manifest(&of_index.digest()).is_err(),
+        "and is not pushed"
+    );
+}
