@@ -181,13 +181,13 @@ fn big_file(path: &Utf8Path, bytes: u64, seed: u64) -> Digest {
 /// the promise says; it needs 15 GB of disk.
 #[tokio::test]
 async fn memory_stays_small_with_large_blobs_and_many_jobs() {
-    let large = std::env::var("AIRGAP_TEST_BLOB_MIB").map_or(96, |mib| mib.parse().unwrap()) << 20;
+    let large = std::env::var("AIRGAP_TEST_BLOB_MIB").map_or(64, |mib| mib.parse().unwrap()) << 20;
     let files = tempfile::tempdir().unwrap();
     let mut upstream = upstream();
     let config = Image::oci().build().blobs.remove(0);
     let mut layers = Vec::new();
     for number in 0..66 {
-        let bytes = if number < 2 { large } else { 4 << 20 };
+        let bytes = if number < 2 { large } else { 2 << 20 };
         let path = root(&files).join(number.to_string());
         let digest = big_file(&path, bytes, number + 1);
         layers.push(json!({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest.to_string(), "size": bytes}));

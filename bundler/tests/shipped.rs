@@ -35,13 +35,13 @@ async fn every_shipped_edition_locks_and_bundles() {
     let mut sums = String::new();
     for (url, file) in &wanted.files {
         let bytes = if file.name.starts_with("rke2-images") {
-            wanted
+            let names: Vec<_> = wanted
                 .images
                 .keys()
                 .take(3)
-                .map(|name| format!("{name}\n"))
-                .collect::<String>()
-                .into_bytes()
+                .map(ToString::to_string)
+                .collect();
+            names.join("\n").into_bytes()
         } else {
             noise(10_000, url.len() as u64).to_vec()
         };

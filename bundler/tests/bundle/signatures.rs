@@ -182,7 +182,7 @@ async fn cosigns_documented_steps_hold_against_a_registry() {
         fs_err::write(world.path("airgap.pub"), key.public_key().to_pem()).unwrap();
         let repository = "site/airgap/quay.io/argoproj/argocd";
         let mut command = Command::new(script);
-        command.args([&registry.url(), repository, &digest.to_string()]);
+        command.args([registry.url().as_str(), repository, digest.as_ref()]);
         command.arg(world.path("airgap.pub")).output().unwrap()
     };
     let good = run(&subject, &key(1));
