@@ -1,3 +1,4 @@
 //! The crate's tests from outside: against scripted hosts, and against a real sshd on loopback.
 
+mod ssh;
 mod support;

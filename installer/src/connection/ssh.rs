@@ -107,17 +107,6 @@ impl SshConnection {
         Ok(())
     }
 
-    /// Returns the cipher in use towards the host, for reports.
-    pub fn cipher(&self) -> Option<String> {
-        let line = self
-            .live
-            .as_ref()?
-            .line
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        line.session.methods(MethodType::CryptCs).map(str::to_owned)
-    }
-
     fn execute(
         &mut self,
         command: &Command,

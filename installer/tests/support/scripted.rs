@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// One thing that was asked of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub(crate) enum Asked {
     /// A command, as it is shown, with its standard input.
     Run {
         command: String,
@@ -27,25 +27,25 @@ pub enum Asked {
 
 /// A file in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScriptedFile {
-    pub content: Vec<u8>,
-    pub mode: u32,
-    pub owner: String,
+pub(crate) struct ScriptedFile {
+    pub(crate) content: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) owner: String,
 }
 
 type Answer = Box<dyn FnMut(&Command, &[u8]) -> Result<Output, ConnectionError> + Send>;
 
 /// A scripted host.
-pub struct ScriptedConnection {
+pub(crate) struct ScriptedConnection {
     host: String,
     answers: Vec<(String, Answer)>,
-    pub files: BTreeMap<Utf8PathBuf, ScriptedFile>,
-    pub asked: Vec<Asked>,
+    pub(crate) files: BTreeMap<Utf8PathBuf, ScriptedFile>,
+    pub(crate) asked: Vec<Asked>,
 }
 
 impl ScriptedConnection {
     /// A host that answers nothing yet.
-    pub fn new(host: &str) -> Self {
+    pub(crate) fn new(host: &str) -> Self {
         Self {
             host: host.to_owned(),
             answers: Vec::new(),
@@ -55,7 +55,7 @@ impl ScriptedConnection {
     }
 
     /// Answers every command whose shown form contains `part`; the answer given last wins.
-    pub fn on(
+    pub(crate) fn on(
         mut self,
         part: &str,
         answer: impl FnMut(&Command, &[u8]) -> Result<Output, ConnectionError> + Send + 'static,
@@ -65,7 +65,7 @@ impl ScriptedConnection {
     }
 
     /// Answers such commands with this standard output and success.
-    pub fn says(self, part: &str, stdout: &str) -> Self {
+    pub(crate) fn says(self, part: &str, stdout: &str) -> Self {
         let output = Output {
             stdout: stdout.as_bytes().to_vec(),
             ..Output::default()
@@ -74,7 +74,7 @@ impl ScriptedConnection {
     }
 
     /// Answers such commands with a failure.
-    pub fn fails(self, part: &str, status: i32, stderr: &str) -> Self {
+    pub(crate) fn fails(self, part: &str, status: i32, stderr: &str) -> Self {
         let output = Output {
             status,
             stdout: Vec::new(),
@@ -84,7 +84,7 @@ impl ScriptedConnection {
     }
 
     /// Puts a file on the host.
-    pub fn with_file(mut self, path: &str, content: &str) -> Self {
+    pub(crate) fn with_file(mut self, path: &str, content: &str) -> Self {
         self.files.insert(
             path.into(),
             ScriptedFile {
@@ -97,7 +97,7 @@ impl ScriptedConnection {
     }
 
     /// The commands that were run, as they are shown.
-    pub fn commands(&self) -> Vec<&str> {
+    pub(crate) fn commands(&self) -> Vec<&str> {
         self.asked
             .iter()
             .filter_map(|asked| {
@@ -111,7 +111,7 @@ impl ScriptedConnection {
     }
 
     /// The files that were written or mended.
-    pub fn written(&self) -> Vec<&Utf8Path> {
+    pub(crate) fn written(&self) -> Vec<&Utf8Path> {
         self.asked
             .iter()
             .filter_map(|asked| match asked {
