@@ -22,6 +22,7 @@ pub struct Command {
 
 impl Command {
     /// Runs `program`, looked up in the host's PATH.
+    #[must_use] 
     pub fn new(program: &str) -> Self {
         Self {
             words: vec![program.to_owned()],
@@ -33,6 +34,7 @@ impl Command {
     }
 
     /// Runs a fixed POSIX shell script; its arguments are `$1` and so on, never part of its text.
+    #[must_use] 
     pub fn script(text: &'static str) -> Self {
         Self {
             script: Some(text),
@@ -78,11 +80,13 @@ impl Command {
     }
 
     /// Returns the program and its arguments.
+    #[must_use] 
     pub fn words(&self) -> &[String] {
         &self.words
     }
 
     /// Returns the words quoted for a POSIX shell.
+    #[must_use] 
     pub fn line(&self) -> String {
         self.words
             .iter()
@@ -92,16 +96,19 @@ impl Command {
     }
 
     /// Returns the standard input, if there is any.
+    #[must_use] 
     pub fn input(&self) -> Option<&SecretSlice<u8>> {
         self.stdin.as_ref()
     }
 
     /// Tells whether the command needs root.
+    #[must_use] 
     pub fn needs_root(&self) -> bool {
         self.root
     }
 
     /// Returns how long the program may run.
+    #[must_use] 
     pub fn time_limit(&self) -> Duration {
         self.timeout
     }
@@ -136,6 +143,7 @@ impl fmt::Debug for Command {
 }
 
 /// Quotes one word for a POSIX shell; what needs no quotes stays as it is.
+#[must_use] 
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -157,16 +165,19 @@ pub struct Output {
 
 impl Output {
     /// Tells whether the exit status is zero.
+    #[must_use] 
     pub fn success(&self) -> bool {
         self.status == 0
     }
 
     /// Returns standard output as text, without white space at its ends.
+    #[must_use] 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim().to_owned()
     }
 
     /// Returns standard error as text, without white space at its ends.
+    #[must_use] 
     pub fn error_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).trim().to_owned()
     }

@@ -23,6 +23,7 @@ use shape::{Checker, INVENTORY};
 pub const EXAMPLE: &str = include_str!("inventory/example.yaml");
 
 /// Returns the JSON schema of hosts.yaml, for editors; it comes from the same table as the parser's checks.
+#[must_use] 
 pub fn json_schema() -> Value {
     let mut schema = INVENTORY.schema();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -87,11 +88,13 @@ impl Inventory {
     }
 
     /// Returns the folder relative paths begin at.
+    #[must_use] 
     pub fn folder(&self) -> &Utf8Path {
         self.path.parent().unwrap_or(Utf8Path::new(""))
     }
 
     /// Returns the registry's name and port: 443 where none is given.
+    #[must_use] 
     pub fn registry_address(&self) -> (String, u16) {
         let (name, port) =
             rules::split_port(&self.registry.endpoint).unwrap_or((&self.registry.endpoint, None));
@@ -109,6 +112,7 @@ impl Inventory {
     }
 
     /// Returns where nodes register: `cluster.endpoint`, else `network.apiVip`, else the first server's address.
+    #[must_use] 
     pub fn endpoint(&self) -> Option<String> {
         let vip = || self.network.api_vip.map(|vip| vip.to_string());
         self.cluster

@@ -98,6 +98,7 @@ impl Findings {
 }
 
 /// Returns every finding, the worst first.
+#[must_use] 
 pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_>) -> Vec<Finding> {
     let mut findings = Findings::default();
     for facts in gathered.facts {
@@ -123,6 +124,7 @@ pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_
 /// Returns what each host should try to reach: RKE2's TCP ports on the nodes that will have them open.
 ///
 /// UDP (the overlay network) cannot be tried without a listener; its findings come from the firewall's state instead.
+#[must_use] 
 pub fn probe_targets(inventory: &Inventory, host: &str, demands: &Demands) -> Vec<(String, u16)> {
     let own = inventory.hosts.iter().find(|other| other.name == host);
     let mut targets = Vec::new();
@@ -145,7 +147,7 @@ fn bytes(count: u64) -> String {
     const STEPS: [(&str, u64); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     for (unit, shift) in STEPS {
         if count >> shift > 0 {
-            let tenths = u128::from(count) * 10 >> shift;
+            let tenths = (u128::from(count) * 10) >> shift;
             return format!("{}.{} {unit}", tenths / 10, tenths % 10);
         }
     }

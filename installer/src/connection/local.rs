@@ -12,7 +12,7 @@ use std::{
 
 use camino::Utf8Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::{
     Connection, ConnectionError, Put, PutOutcome, SudoFailure,
@@ -31,6 +31,7 @@ pub struct LocalConnection {
 
 impl LocalConnection {
     /// Takes this machine for `host`; `sudo` holds the password, if sudo is to be used and asks for one.
+    #[must_use] 
     pub fn new(host: &str, sudo: Option<Option<SecretString>>) -> Self {
         Self {
             host: host.to_owned(),
@@ -95,7 +96,7 @@ impl Connection for LocalConnection {
     fn run(&mut self, command: &Command) -> Result<Output, ConnectionError> {
         let mut stdin = command
             .input()
-            .map(|input| input.expose_secret())
+            .map(secrecy::ExposeSecret::expose_secret)
             .unwrap_or_default();
         self.execute(command, &mut stdin, None)
     }

@@ -15,7 +15,7 @@ use std::{
 
 use camino::Utf8Path;
 use rustix::event::{PollFd, PollFlags, poll};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session, Stream};
 
 use super::{
@@ -173,7 +173,7 @@ impl Connection for SshConnection {
     fn run(&mut self, command: &Command) -> Result<Output, ConnectionError> {
         let mut stdin = command
             .input()
-            .map(|input| input.expose_secret())
+            .map(secrecy::ExposeSecret::expose_secret)
             .unwrap_or_default();
         self.execute(command, &mut stdin, None)
     }
@@ -259,27 +259,24 @@ fn greet_once(login: &Login, kind: Option<&str>) -> Result<Line, ConnectionError
             .method_pref(method, preference)
             .map_err(|error| protocol(login, "choice of algorithms", error.into()))?;
     }
-    let socket = match &login.bastion {
-        Some(bastion) => {
-            let stream = bastion::hop(establish(bastion)?, &login.target)
-                .map_err(|source| unreachable(login, source))?;
-            let socket = stream
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|source| unreachable(login, source))?;
-            session.set_tcp_stream(stream);
-            socket
-        }
-        None => {
-            let stream = dial(&login.target.address, login.target.port, timeout)
-                .map_err(|source| unreachable(login, source))?;
-            let socket = stream
-                .as_fd()
-                .try_clone_to_owned()
-                .map_err(|source| unreachable(login, source))?;
-            session.set_tcp_stream(stream);
-            socket
-        }
+    let socket = if let Some(bastion) = &login.bastion {
+        let stream = bastion::hop(establish(bastion)?, &login.target)
+            .map_err(|source| unreachable(login, source))?;
+        let socket = stream
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| unreachable(login, source))?;
+        session.set_tcp_stream(stream);
+        socket
+    } else {
+        let stream = dial(&login.target.address, login.target.port, timeout)
+            .map_err(|source| unreachable(login, source))?;
+        let socket = stream
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| unreachable(login, source))?;
+        session.set_tcp_stream(stream);
+        socket
     };
     session.handshake().map_err(|error| match error.code() {
         // no banner: the port answered, and hung up or speaks something else

@@ -31,7 +31,7 @@ pub(super) fn inherit(defaults: Option<&Node>, own: &Node) -> Node {
         match entries.iter().find(|(own, ..)| own == key) {
             // a secret names one place: two of them do not mix
             Some((_, line, value)) if is_secret(value) => {
-                merged.push((key.clone(), *line, value.clone()))
+                merged.push((key.clone(), *line, value.clone()));
             }
             Some((_, line, own)) => merged.push((key.clone(), *line, inherit(Some(value), own))),
             None => merged.push((key.clone(), *line, without_nulls(value))),

@@ -483,7 +483,7 @@ impl Checker<'_> {
                 }
             }
             (Shape::Map(fields), Kind::Map(entries)) => {
-                self.map(node.line, entries, fields, place, drops)
+                self.map(node.line, entries, fields, place, drops);
             }
             (Shape::Rke2, Kind::Map(entries)) => owned::check(self, entries, place, drops),
             (Shape::Secret, _) => self.secret(node, place),

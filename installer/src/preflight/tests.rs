@@ -140,80 +140,80 @@ fn each_fault_has_its_finding_and_severity() {
         ("host.memory", Error, |f| f.memory = 3 * GIB),
         ("host.memory", Warning, |f| f.memory = 4 * GIB),
         ("host.clock", Error, |f| {
-            (f.clock_skew_ms, f.clock_error_ms) = (-6000, 900)
+            (f.clock_skew_ms, f.clock_error_ms) = (-6000, 900);
         }),
         ("host.cgroup", Error, |f| f.cgroup_controllers.clear()),
         ("host.modules", Error, |f| {
-            f.modules.retain(|m| m != "overlay")
+            f.modules.retain(|m| m != "overlay");
         }),
         ("host.modules", Warning, |f| {
-            f.modules.retain(|m| m != "vxlan")
+            f.modules.retain(|m| m != "vxlan");
         }),
         ("host.modules", Warning, |f| {
-            (f.modules_known, f.modules) = (false, words(&["br_netfilter", "vxlan"]))
+            (f.modules_known, f.modules) = (false, words(&["br_netfilter", "vxlan"]));
         }),
         ("host.sysctl", Warning, |f| {
-            drop(f.sysctls.insert("vm.max_map_count".to_owned(), 65530))
+            drop(f.sysctls.insert("vm.max_map_count".to_owned(), 65530));
         }),
         ("host.disk", Error, |f| {
-            f.mounts.get_mut("/var/lib/rancher").unwrap().available = 7 * GIB
+            f.mounts.get_mut("/var/lib/rancher").unwrap().available = 7 * GIB;
         }),
         ("host.disk", Warning, |f| {
-            f.mounts.get_mut("/var/lib/rancher").unwrap().available = 9 * GIB
+            f.mounts.get_mut("/var/lib/rancher").unwrap().available = 9 * GIB;
         }),
         ("host.tmp", Error, |f| {
-            f.mounts.get_mut("/tmp").unwrap().available = 50 << 20
+            f.mounts.get_mut("/tmp").unwrap().available = 50 << 20;
         }),
         ("host.noexec", Error, |f| {
-            f.mounts.get_mut("/var/lib/kubelet").unwrap().noexec = true
+            f.mounts.get_mut("/var/lib/kubelet").unwrap().noexec = true;
         }),
         ("host.selinux", Error, |f| f.selinux_enforcing = Some(true)),
         ("host.iptables", Error, |f| {
-            f.programs.retain(|p| p != "iptables")
+            f.programs.retain(|p| p != "iptables");
         }),
         ("host.tools", Error, |f| f.programs.retain(|p| p != "tar")),
         ("host.iscsid", Error, |f| f.units.clear()),
         ("host.nfs", Warning, |f| {
-            f.programs.retain(|p| p != "mount.nfs")
+            f.programs.retain(|p| p != "mount.nfs");
         }),
         ("host.cryptsetup", Warning, |f| {
-            f.programs.retain(|p| p != "cryptsetup")
+            f.programs.retain(|p| p != "cryptsetup");
         }),
         ("host.multipathd", Warning, |f| {
-            unit(f, "multipathd.service", "active", "enabled")
+            unit(f, "multipathd.service", "active", "enabled");
         }),
         ("host.firewall", Warning, |f| {
-            unit(f, "firewalld.service", "active", "enabled")
+            unit(f, "firewalld.service", "active", "enabled");
         }),
         ("host.networkmanager", Warning, |f| {
-            unit(f, "NetworkManager.service", "active", "enabled")
+            unit(f, "NetworkManager.service", "active", "enabled");
         }),
         ("host.nm-cloud-setup", Error, |f| {
-            unit(f, "nm-cloud-setup.timer", "inactive", "enabled")
+            unit(f, "nm-cloud-setup.timer", "inactive", "enabled");
         }),
         ("host.proxy", Warning, |f| f.proxy = true),
         ("host.rke2-rpm", Error, |f| {
-            f.packages.push("rke2-server".to_owned())
+            f.packages.push("rke2-server".to_owned());
         }),
         ("host.other-kubernetes", Error, |f| {
-            unit(f, "k3s.service", "active", "enabled")
+            unit(f, "k3s.service", "active", "enabled");
         }),
         ("host.rke2-version", Error, |f| {
-            f.rke2.version = Some("v1.35.7+rke2r1".to_owned())
+            f.rke2.version = Some("v1.35.7+rke2r1".to_owned());
         }),
         ("host.role", Error, |f| {
-            f.rke2.role = Some(crate::Role::Agent)
+            f.rke2.role = Some(crate::Role::Agent);
         }),
         ("host.ports", Error, |f| f.listening.push(6443)),
         ("host.default-route", Error, |f| f.default_route = None),
         ("host.resolv-conf", Error, |f| {
-            f.nameservers = words(&["127.0.0.53"])
+            f.nameservers = words(&["127.0.0.53"]);
         }),
         ("host.registry-dns", Error, |f| {
             drop(f.registry.insert(
                 "harbor.corp.example:443".to_owned(),
                 RegistryAnswer::UnknownName,
-            ))
+            ));
         }),
         ("host.registry-tls", Error, |f| {
             drop(f.registry.insert(
@@ -221,13 +221,13 @@ fn each_fault_has_its_finding_and_severity() {
                 RegistryAnswer::Untrusted {
                     detail: "x".to_owned(),
                 },
-            ))
+            ));
         }),
         ("host.registry-tls", Warning, |f| {
             drop(f.registry.insert(
                 "harbor.corp.example:443".to_owned(),
                 RegistryAnswer::ConnectedUnchecked,
-            ))
+            ));
         }),
         ("host.registry", Error, |f| {
             drop(f.registry.insert(
@@ -235,14 +235,14 @@ fn each_fault_has_its_finding_and_severity() {
                 RegistryAnswer::Unreachable {
                     detail: "x".to_owned(),
                 },
-            ))
+            ));
         }),
         ("host.dns", Error, |f| {
-            drop(f.resolved.insert("k8s.corp.example".to_owned(), Vec::new()))
+            drop(f.resolved.insert("k8s.corp.example".to_owned(), Vec::new()));
         }),
         ("host.machine-id", Error, |f| f.machine_id = None),
         ("site.machine-ids", Error, |f| {
-            f.machine_id = Some("id-w1".to_owned())
+            f.machine_id = Some("id-w1".to_owned());
         }),
         ("site.hostnames", Error, |f| f.hostname = "w1".to_owned()),
     ];
