@@ -22,7 +22,7 @@ pub struct Command {
 
 impl Command {
     /// Runs `program`, looked up in the host's PATH.
-    #[must_use] 
+    #[must_use]
     pub fn new(program: &str) -> Self {
         Self {
             words: vec![program.to_owned()],
@@ -34,7 +34,7 @@ impl Command {
     }
 
     /// Runs a fixed POSIX shell script; its arguments are `$1` and so on, never part of its text.
-    #[must_use] 
+    #[must_use]
     pub fn script(text: &'static str) -> Self {
         Self {
             script: Some(text),
@@ -80,13 +80,13 @@ impl Command {
     }
 
     /// Returns the program and its arguments.
-    #[must_use] 
+    #[must_use]
     pub fn words(&self) -> &[String] {
         &self.words
     }
 
     /// Returns the words quoted for a POSIX shell.
-    #[must_use] 
+    #[must_use]
     pub fn line(&self) -> String {
         self.words
             .iter()
@@ -96,19 +96,19 @@ impl Command {
     }
 
     /// Returns the standard input, if there is any.
-    #[must_use] 
+    #[must_use]
     pub fn input(&self) -> Option<&SecretSlice<u8>> {
         self.stdin.as_ref()
     }
 
     /// Tells whether the command needs root.
-    #[must_use] 
+    #[must_use]
     pub fn needs_root(&self) -> bool {
         self.root
     }
 
     /// Returns how long the program may run.
-    #[must_use] 
+    #[must_use]
     pub fn time_limit(&self) -> Duration {
         self.timeout
     }
@@ -143,7 +143,7 @@ impl fmt::Debug for Command {
 }
 
 /// Quotes one word for a POSIX shell; what needs no quotes stays as it is.
-#[must_use] 
+#[must_use]
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -165,20 +165,77 @@ pub struct Output {
 
 impl Output {
     /// Tells whether the exit status is zero.
-    #[must_use] 
+    #[must_use]
     pub fn success(&self) -> bool {
         self.status == 0
     }
 
     /// Returns standard output as text, without white space at its ends.
-    #[must_use] 
+    #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim().to_owned()
     }
 
     /// Returns standard error as text, without white space at its ends.
-    #[must_use] 
+    #[must_use]
     pub fn error_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).trim().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shell(line: &str) -> Vec<u8> {
+        std::process::Command::new("/bin/sh")
+            .args(["-c", line])
+            .output()
+            .unwrap()
+            .stdout
+    }
+
+    #[test]
+    fn what_is_shown_has_no_input_and_no_script() {
+        let script = Command::script("set -e\n# write a file\nsecret-looking code").arg("a b");
+        assert_eq!(
+            script.clone().stdin("canary").to_string(),
+            "[write a file] 'a b'"
+        );
+        assert!(!format!("{:?}", script.stdin("canary")).contains("canary"));
+        assert_eq!(
+            Command::new("systemctl")
+                .args(["start", "rke2-server"])
+                .to_string(),
+            "systemctl start rke2-server"
+        );
+    }
+
+    #[test]
+    fn plain_words_stay_plain() {
+        assert_eq!(
+            quote("/etc/rancher/rke2/config.yaml"),
+            "/etc/rancher/rke2/config.yaml"
+        );
+        assert_eq!(quote(""), "''");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn a_real_shell_takes_every_word_for_what_it_is(words in prop::collection::vec("[^\0]{0,12}", 1..5)) {
+            let command = Command::new("printf").arg("%s\\0").args(&words);
+            let expected: Vec<u8> = words.iter().flat_map(|word| word.bytes().chain([0])).collect();
+            prop_assert_eq!(shell(&command.line()), expected);
+        }
+
+        #[test]
+        fn quoting_twice_survives_two_shells(word in "[^\0]{0,12}") {
+            let inner = Command::new("printf").arg("%s").arg(&word).line();
+            prop_assert_eq!(shell(&format!("/bin/sh -c {}", quote(&inner))), word.into_bytes());
+        }
     }
 }

@@ -18,9 +18,8 @@ use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 pub use error::ConnectionError;
-pub use local::LocalConnection;
 pub use scan::{ScannedKey, scan_keys};
-pub use ssh::SshConnection;
+use secrecy::SecretString;
 pub use trouble::{HostKeyProblem, SudoFailure};
 
 use crate::{Access, Command, Host, Output, Secrets};
@@ -61,17 +60,16 @@ pub trait Connection: Send {
 pub fn open(host: &Host, secrets: &Secrets<'_>) -> Result<Box<dyn Connection>, ConnectionError> {
     let sudo = match &host.sudo {
         None => None,
-        Some(sudo) => Some(login::secret(
-            &host.name,
-            secrets,
-            sudo.password.as_ref(),
-            || "the sudo password".to_owned(),
-        )?),
+        Some(sudo) => {
+            let what = || "the sudo password".to_owned();
+            let password = login::secret(&host.name, secrets, sudo.password.as_ref(), what)?;
+            Some(Elevation { password })
+        }
     };
     Ok(match &host.access {
-        Access::Local => Box::new(LocalConnection::new(&host.name, sudo)),
+        Access::Local => Box::new(local::LocalConnection::new(&host.name, sudo)),
         Access::Ssh(target) => {
-            let mut connection = SshConnection::new(
+            let mut connection = ssh::SshConnection::new(
                 &host.name,
                 login::Login::prepare(&host.name, target, secrets)?,
                 sudo,
@@ -80,6 +78,12 @@ pub fn open(host: &Host, secrets: &Secrets<'_>) -> Result<Box<dyn Connection>, C
             Box::new(connection)
         }
     })
+}
+
+/// Becoming root with sudo, with its password at hand if there is one.
+#[derive(Debug)]
+struct Elevation {
+    password: Option<SecretString>,
 }
 
 /// Puts the end of a conversation into words.

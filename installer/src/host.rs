@@ -60,7 +60,7 @@ pub struct Host {
 
 impl Host {
     /// Returns the address that other nodes use: `nodeIp`, else the one of SSH; `None` for a local host without `nodeIp`.
-    #[must_use] 
+    #[must_use]
     pub fn node_address(&self) -> Option<String> {
         match (&self.node_ip, &self.access) {
             (Some(ip), _) => Some(ip.to_string()),
@@ -77,7 +77,7 @@ pub enum Access {
     /// The machine the installer runs on.
     Local,
     /// Over SSH.
-    Ssh(SshTarget),
+    Ssh(Box<SshTarget>),
 }
 
 /// An SSH server and how to log in to it.
@@ -118,14 +118,14 @@ pub struct HostKey {
 
 impl HostKey {
     /// Parses `type base64`, with whatever comment follows.
-    #[must_use] 
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut fields = text.split_ascii_whitespace();
         Self::from_parts(fields.next()?, fields.next()?)
     }
 
     /// Puts a key together from its type and its base64; `None` if they do not agree.
-    #[must_use] 
+    #[must_use]
     pub fn from_parts(kind: &str, encoded: &str) -> Option<Self> {
         let key = Self::from_blob(STANDARD.decode(encoded).ok()?)?;
         (key.kind == kind).then_some(key)
@@ -144,7 +144,7 @@ impl HostKey {
     }
 
     /// Returns the fingerprint as `ssh-keygen -l` shows it: `SHA256:` and unpadded base64.
-    #[must_use] 
+    #[must_use]
     pub fn fingerprint(&self) -> String {
         format!(
             "SHA256:{}",
@@ -173,7 +173,7 @@ pub struct Taint(pub(crate) String);
 
 impl Taint {
     /// Returns the taint as RKE2's `node-taint` takes it.
-    #[must_use] 
+    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

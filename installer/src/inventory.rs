@@ -3,9 +3,11 @@
 //! An [`Inventory`] exists only if every rule held: the parser reports all problems of a file at once, each with its line. It holds no
 //! secret, only references to them.
 
+mod form;
 mod owned;
 mod read;
 mod rules;
+mod schema;
 mod shape;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -17,13 +19,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{Host, Role, SecretRef};
-use shape::{Checker, INVENTORY};
+use form::INVENTORY;
+use shape::Checker;
 
 /// A commented hosts.yaml, to begin with.
 pub const EXAMPLE: &str = include_str!("inventory/example.yaml");
 
 /// Returns the JSON schema of hosts.yaml, for editors; it comes from the same table as the parser's checks.
-#[must_use] 
+#[must_use]
 pub fn json_schema() -> Value {
     let mut schema = INVENTORY.schema();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -88,13 +91,13 @@ impl Inventory {
     }
 
     /// Returns the folder relative paths begin at.
-    #[must_use] 
+    #[must_use]
     pub fn folder(&self) -> &Utf8Path {
         self.path.parent().unwrap_or(Utf8Path::new(""))
     }
 
     /// Returns the registry's name and port: 443 where none is given.
-    #[must_use] 
+    #[must_use]
     pub fn registry_address(&self) -> (String, u16) {
         let (name, port) =
             rules::split_port(&self.registry.endpoint).unwrap_or((&self.registry.endpoint, None));
@@ -112,7 +115,7 @@ impl Inventory {
     }
 
     /// Returns where nodes register: `cluster.endpoint`, else `network.apiVip`, else the first server's address.
-    #[must_use] 
+    #[must_use]
     pub fn endpoint(&self) -> Option<String> {
         let vip = || self.network.api_vip.map(|vip| vip.to_string());
         self.cluster

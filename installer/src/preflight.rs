@@ -98,11 +98,12 @@ impl Findings {
 }
 
 /// Returns every finding, the worst first.
-#[must_use] 
+#[must_use]
 pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_>) -> Vec<Finding> {
     let mut findings = Findings::default();
     for facts in gathered.facts {
         host::machine(&mut findings, facts, demands);
+        host::kernel(&mut findings, facts);
         host::disks(&mut findings, facts, demands);
         host::software(&mut findings, facts, demands);
         host::rke2(&mut findings, facts, inventory, demands);
@@ -124,7 +125,7 @@ pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_
 /// Returns what each host should try to reach: RKE2's TCP ports on the nodes that will have them open.
 ///
 /// UDP (the overlay network) cannot be tried without a listener; its findings come from the firewall's state instead.
-#[must_use] 
+#[must_use]
 pub fn probe_targets(inventory: &Inventory, host: &str, demands: &Demands) -> Vec<(String, u16)> {
     let own = inventory.hosts.iter().find(|other| other.name == host);
     let mut targets = Vec::new();

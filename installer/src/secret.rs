@@ -209,3 +209,123 @@ fn read_secret_file(path: Utf8PathBuf, what: String) -> Result<SecretString, Sec
     }
     Ok(SecretString::from(secret))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Operator(AtomicUsize);
+
+    impl SecretSource for Operator {
+        fn env(&self, name: &str) -> Option<SecretString> {
+            match name {
+                "SET" => Some("canary".into()),
+                "EMPTY" => Some("".into()),
+                _ => None,
+            }
+        }
+
+        fn prompt(&self, what: &str) -> io::Result<Option<SecretString>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok((what != "nobody").then(|| what.into()))
+        }
+
+        fn home(&self) -> Option<Utf8PathBuf> {
+            Some("/home/ops".into())
+        }
+
+        fn ssh_agent(&self) -> Option<Utf8PathBuf> {
+            None
+        }
+    }
+
+    fn resolve(reference: &SecretRef, what: &str) -> Result<String, String> {
+        let operator = Operator::default();
+        let secrets = Secrets::new(&operator, Utf8Path::new("/site"));
+        match secrets.resolve(reference, what) {
+            Ok(secret) => Ok(secret.expose_secret().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_variable_must_be_set() {
+        assert_eq!(
+            resolve(&SecretRef::Env("SET".to_owned()), "x"),
+            Ok("canary".to_owned())
+        );
+        for name in ["EMPTY", "UNSET"] {
+            let error = resolve(&SecretRef::Env(name.to_owned()), "the sudo password").unwrap_err();
+            assert_eq!(
+                error,
+                format!("failed to read the sudo password: environment variable {name} is not set")
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_is_private_text_of_one_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("s")).unwrap();
+        let with = |content: &[u8], mode| {
+            fs_err::write(&path, content).unwrap();
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            resolve(&SecretRef::File(path.clone()), "x")
+        };
+        assert_eq!(with(b"canary\n", 0o600), Ok("canary".to_owned()));
+        assert_eq!(with(b"canary\r\n", 0o400), Ok("canary".to_owned()));
+        assert_eq!(with(b"two\nlines\n", 0o600), Ok("two\nlines".to_owned()));
+        assert!(with(b"canary", 0o640).unwrap_err().contains("chmod 600"));
+        for content in [&b""[..], b"\n", b"\xff", "a".repeat(70_000).as_bytes()] {
+            let error = with(content, 0o600).unwrap_err();
+            assert!(
+                error.contains("empty, longer than 64 KiB, or not text"),
+                "{error}"
+            );
+        }
+        assert!(resolve(&SecretRef::File("none".into()), "x").is_err());
+    }
+
+    #[test]
+    fn each_thing_is_asked_for_once() {
+        let operator = Operator::default();
+        let secrets = Secrets::new(&operator, Utf8Path::new("/site"));
+        for what in ["a", "b", "a", "a", "b"] {
+            assert_eq!(
+                secrets
+                    .resolve(&SecretRef::Prompt, what)
+                    .unwrap()
+                    .expose_secret(),
+                what
+            );
+        }
+        assert_eq!(operator.0.load(Ordering::SeqCst), 2);
+        assert!(
+            secrets
+                .resolve(&SecretRef::Prompt, "nobody")
+                .unwrap_err()
+                .to_string()
+                .contains("unattended")
+        );
+    }
+
+    #[test]
+    fn paths_begin_at_home_or_at_the_inventory() {
+        let operator = Operator::default();
+        let secrets = Secrets::new(&operator, Utf8Path::new("/site"));
+        for (path, absolute) in [
+            ("~/k", "/home/ops/k"),
+            ("./k", "/site/./k"),
+            ("/k", "/k"),
+            ("~k", "/site/~k"),
+        ] {
+            assert_eq!(secrets.path(Utf8Path::new(path)), absolute);
+        }
+    }
+}

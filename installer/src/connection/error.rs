@@ -148,7 +148,7 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// Tells whether the same thing may well succeed on a second try: the network failed, not the host or the inventory.
-    #[must_use] 
+    #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Lost { .. } | Self::TimedOut { .. } => true,
@@ -166,7 +166,7 @@ impl ConnectionError {
     }
 
     /// Returns the name of the host concerned.
-    #[must_use] 
+    #[must_use]
     pub fn host(&self) -> &str {
         match self {
             Self::Unreachable { host, .. }

@@ -356,3 +356,6 @@ fn append(buffer: &mut Vec<u8>, bytes: &[u8], limit: usize) {
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,7 +77,7 @@ impl KnownHosts {
     }
 
     /// Returns the types of the keys on record for a host, in the file's order.
-    #[must_use] 
+    #[must_use]
     pub fn kinds(&self, address: &str, port: u16) -> Vec<&str> {
         let name = lookup_name(address, port);
         let known = self
@@ -150,7 +150,7 @@ impl KnownHosts {
 }
 
 /// Returns the name a host goes by in known_hosts: with the port in brackets unless it is 22.
-#[must_use] 
+#[must_use]
 pub fn lookup_name(address: &str, port: u16) -> String {
     let address = address.to_lowercase();
     if port == 22 {
@@ -161,7 +161,7 @@ pub fn lookup_name(address: &str, port: u16) -> String {
 }
 
 /// Returns the line to add to a known_hosts file for this key.
-#[must_use] 
+#[must_use]
 pub fn line(address: &str, port: u16, key: &HostKey) -> String {
     format!("{} {key}", lookup_name(address, port))
 }

@@ -12,10 +12,9 @@ use std::{
 
 use camino::Utf8Path;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use secrecy::SecretString;
 
 use super::{
-    Connection, ConnectionError, Put, PutOutcome, SudoFailure,
+    Connection, ConnectionError, Elevation, Put, PutOutcome, SudoFailure,
     exchange::{Input, Streams, converse, line},
     transfer::{self, Exactly},
 };
@@ -23,16 +22,16 @@ use crate::{Command, Output};
 
 /// The machine the installer runs on.
 #[derive(Debug)]
-pub struct LocalConnection {
+pub(super) struct LocalConnection {
     host: String,
     is_root: bool,
-    sudo: Option<Option<SecretString>>,
+    sudo: Option<Elevation>,
 }
 
 impl LocalConnection {
     /// Takes this machine for `host`; `sudo` holds the password, if sudo is to be used and asks for one.
-    #[must_use] 
-    pub fn new(host: &str, sudo: Option<Option<SecretString>>) -> Self {
+    #[must_use]
+    pub(super) fn new(host: &str, sudo: Option<Elevation>) -> Self {
         Self {
             host: host.to_owned(),
             is_root: rustix::process::geteuid().is_root(),
@@ -73,7 +72,7 @@ impl LocalConnection {
                 during: command.to_string(),
                 source,
             })?;
-        let password = self.sudo.as_ref().and_then(Option::as_ref);
+        let password = self.sudo.as_ref().and_then(|sudo| sudo.password.as_ref());
         converse(
             &mut streams,
             Input {

@@ -15,11 +15,10 @@ use std::{
 
 use camino::Utf8Path;
 use rustix::event::{PollFd, PollFlags, poll};
-use secrecy::SecretString;
 use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session, Stream};
 
 use super::{
-    Connection, ConnectionError, Put, PutOutcome, SudoFailure, bastion,
+    Connection, ConnectionError, Elevation, Put, PutOutcome, SudoFailure, bastion,
     exchange::{Input, Streams, converse, line},
     local::timespec,
     login::Login,
@@ -52,10 +51,10 @@ const EAGAIN: ErrorCode = ErrorCode::Session(-37);
 const ATTEMPTS: u32 = 4;
 
 /// One host over SSH.
-pub struct SshConnection {
+pub(super) struct SshConnection {
     host: String,
     login: Login,
-    sudo: Option<Option<SecretString>>,
+    sudo: Option<Elevation>,
     live: Option<Live>,
 }
 
@@ -82,7 +81,7 @@ pub(super) struct Line {
 }
 
 impl SshConnection {
-    pub(super) fn new(host: &str, login: Login, sudo: Option<Option<SecretString>>) -> Self {
+    pub(super) fn new(host: &str, login: Login, sudo: Option<Elevation>) -> Self {
         Self {
             host: host.to_owned(),
             login,
@@ -92,7 +91,7 @@ impl SshConnection {
     }
 
     /// Connects and logs in, unless that is done already.
-    pub fn connect(&mut self) -> Result<(), ConnectionError> {
+    pub(super) fn connect(&mut self) -> Result<(), ConnectionError> {
         if self.live.is_none() {
             let line = establish(&self.login)?;
             line.session
@@ -143,7 +142,7 @@ impl SshConnection {
             }
             Ok(channel) => {
                 let mut streams = Remote::new(&line_guard, channel, &mut broken);
-                let password = self.sudo.as_ref().and_then(Option::as_ref);
+                let password = self.sudo.as_ref().and_then(|sudo| sudo.password.as_ref());
                 converse(
                     &mut streams,
                     Input {
@@ -338,16 +337,15 @@ fn host_key_algorithms(kind: &str) -> Vec<&'static str> {
 }
 
 fn unreachable(login: &Login, source: io::Error) -> ConnectionError {
-    let mut address = format!("{}:{}", login.target.address, login.target.port);
-    if let Some(bastion) = &login.bastion {
-        address.push_str(&format!(
+    let way = login.bastion.as_ref().map_or_else(String::new, |bastion| {
+        format!(
             " through {}:{}",
             bastion.target.address, bastion.target.port
-        ));
-    }
+        )
+    });
     ConnectionError::Unreachable {
         host: login.host.clone(),
-        address,
+        address: format!("{}:{}{way}", login.target.address, login.target.port),
         source,
     }
 }

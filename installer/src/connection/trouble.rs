@@ -59,7 +59,14 @@ impl HostKeyProblem {
                     || "no known_hosts file".to_owned(),
                     |file| format!("no entry for it in {file}"),
                 );
-                let marks = unsupported.iter().map(|line| format!("; line {line} is a @cert-authority entry, which airgap does not support")).collect::<String>();
+                let mut marks = String::new();
+                if !unsupported.is_empty() {
+                    let lines: Vec<String> = unsupported.iter().map(u64::to_string).collect();
+                    marks = format!(
+                        "; line {} is a @cert-authority entry, which airgap does not support",
+                        lines.join(", ")
+                    );
+                }
                 format!(
                     "{name} showed {kind} key {fingerprint}, and there is {place}{marks} (compare the fingerprint with the host's console, then add the line that `airgap inventory scan-keys` prints)"
                 )

@@ -72,15 +72,15 @@ fn take(facts: &mut Facts, key: &str, words: &[&str]) -> Result<(), Bad> {
             };
         }
         ("arch", [arch]) => {
-            facts.arch = match *arch {
+            let arch = match *arch {
                 "x86_64" => "amd64",
                 "aarch64" => "arm64",
                 other => other,
-            }
-            .to_owned();
+            };
+            arch.clone_into(&mut facts.arch);
         }
-        ("kernel", [kernel]) => facts.kernel = (*kernel).to_owned(),
-        ("hostname", [name]) => facts.hostname = (*name).to_owned(),
+        ("kernel", [kernel]) => (*kernel).clone_into(&mut facts.kernel),
+        ("hostname", [name]) => (*name).clone_into(&mut facts.hostname),
         ("machine-id", [id]) => facts.machine_id = Some((*id).to_owned()),
         ("systemd", []) => facts.systemd = true,
         ("cpus", [count]) => facts.cpus = number_of(count)?,

@@ -325,7 +325,7 @@ fn host(checker: &mut Checker<'_>, node: &Node) -> Option<Host> {
             return None;
         }
         (true, None) => Access::Local,
-        (false, Some(_)) => Access::Ssh(target(node.get("ssh")?, None)?),
+        (false, Some(_)) => Access::Ssh(Box::new(target(node.get("ssh")?, None)?)),
         (false, None) => {
             checker.note(
                 node.line,

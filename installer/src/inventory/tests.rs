@@ -306,9 +306,8 @@ fn fits(schema: &Value, value: &Value) -> bool {
                     schema["properties"].get(key),
                     schema.get("additionalProperties"),
                 ) {
-                    (Some(schema), _) => fits(schema, value),
                     (None, Some(Value::Bool(allowed))) => *allowed,
-                    (None, Some(schema)) => fits(schema, value),
+                    (Some(schema), _) | (None, Some(schema)) => fits(schema, value),
                     (None, None) => true,
                 }
             })

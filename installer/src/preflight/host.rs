@@ -11,14 +11,10 @@ const SKEW_LEAST_MS: u64 = 5_000;
 /// install.sh unpacks a copy of the release there.
 const TMP_FACTOR: u64 = 3;
 
-fn at(facts: &Facts) -> Option<&str> {
-    Some(&facts.host)
-}
-
-/// Processor, memory, clock, kernel.
+/// Operating system, processor, memory.
 pub(super) fn machine(findings: &mut Findings, facts: &Facts, demands: &Demands) {
     use Severity::{Error, Notice, Warning};
-    let host = at(facts);
+    let host = Some(facts.host.as_str());
     if !facts.systemd {
         findings.add(
             "host.os",
@@ -82,6 +78,12 @@ pub(super) fn machine(findings: &mut Findings, facts: &Facts, demands: &Demands)
             ],
         );
     }
+}
+
+/// The clock, cgroups, modules and settings of the kernel.
+pub(super) fn kernel(findings: &mut Findings, facts: &Facts) {
+    use Severity::{Error, Warning};
+    let host = Some(facts.host.as_str());
     let skew = facts.clock_skew_ms.unsigned_abs();
     // only what is certain: the uncertainty of a slow line is no skew
     if skew.saturating_sub(facts.clock_error_ms) > SKEW_LEAST_MS {
@@ -138,6 +140,12 @@ pub(super) fn machine(findings: &mut Findings, facts: &Facts, demands: &Demands)
             format!("install the kernel's modules (`kernel-modules-extra` on RHEL 10), then `modprobe {name}`"),
         ]);
     }
+    sysctls(findings, facts);
+}
+
+fn sysctls(findings: &mut Findings, facts: &Facts) {
+    use Severity::Warning;
+    let host = Some(facts.host.as_str());
     for (name, least, severity, why) in [
         (
             "vm.max_map_count",
@@ -187,7 +195,7 @@ fn known_os(id: &str) -> bool {
 
 /// Space, and mounts from which nothing may run.
 pub(super) fn disks(findings: &mut Findings, facts: &Facts, demands: &Demands) {
-    let host = at(facts);
+    let host = Some(facts.host.as_str());
     let running = facts.rke2.active;
     if let Some(var) = facts.mounts.get("/var/lib/rancher")
         && !running
@@ -252,7 +260,7 @@ pub(super) fn disks(findings: &mut Findings, facts: &Facts, demands: &Demands) {
 /// Programs, services and security modules.
 pub(super) fn software(findings: &mut Findings, facts: &Facts, demands: &Demands) {
     use Severity::{Error, Warning};
-    let host = at(facts);
+    let host = Some(facts.host.as_str());
     let has = |name: &str| facts.programs.iter().any(|program| program == name);
     let package = |name: &str| facts.packages.iter().any(|package| package == name);
     let active = |unit: &str| {
@@ -351,7 +359,7 @@ pub(super) fn software(findings: &mut Findings, facts: &Facts, demands: &Demands
 
 fn longhorn(findings: &mut Findings, facts: &Facts, install: &dyn Fn(&str, &str) -> String) {
     use Severity::{Error, Warning};
-    let host = at(facts);
+    let host = Some(facts.host.as_str());
     let has = |name: &str| facts.programs.iter().any(|program| program == name);
     let runs = |unit: &str| {
         facts
@@ -420,7 +428,7 @@ pub(super) fn rke2(
     demands: &Demands,
 ) {
     use Severity::Error;
-    let host = at(facts);
+    let host = Some(facts.host.as_str());
     let rpms: Vec<&str> = ["rke2-common", "rke2-server", "rke2-agent"]
         .into_iter()
         .filter(|name| facts.packages.iter().any(|package| package == name))

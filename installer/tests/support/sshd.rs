@@ -12,8 +12,14 @@ use std::{
 
 use airgap_installer::{Connection, ConnectionError, Host};
 use airgap_installer::{Inventory, SecretSource, connection, secret::Secrets};
+use airgap_testkit::require_tool;
 use camino::{Utf8Path, Utf8PathBuf};
 use secrecy::SecretString;
+
+/// A real sshd needs root to let anyone in.
+pub(crate) fn sshd_runs_here() -> bool {
+    require_tool("sshd") && require_tool("ssh-keygen") && rustix::process::geteuid().is_root()
+}
 
 /// Returns a folder that goes with the test.
 pub(crate) fn folder() -> (tempfile::TempDir, Utf8PathBuf) {
