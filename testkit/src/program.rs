@@ -1,6 +1,9 @@
 //! What the stand-in programs share: reading their files, and ending when their starter does.
 
-use std::io;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use camino::Utf8Path;
 use serde::de::DeserializeOwned;
@@ -21,6 +24,19 @@ pub fn read_secret(path: &Utf8Path) -> io::Result<String> {
     Ok(fs_err::read_to_string(path)?
         .trim_end_matches(['\r', '\n'])
         .to_owned())
+}
+
+/// Refuses an address that machines outside could reach: only loopback and private networks are served.
+pub fn check_listen(address: SocketAddr) -> io::Result<()> {
+    let private = match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local(),
+    };
+    if private {
+        return Ok(());
+    }
+    let message = format!("{address} is neither loopback nor of a private network");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 /// Waits for SIGTERM, SIGINT or the end of stdin.

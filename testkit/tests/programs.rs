@@ -103,7 +103,8 @@ async fn upstream_serves_real_names_and_says_how_to_reach_them() {
     let folder = Utf8Path::from_path(folder.path()).unwrap();
     fs_err::write(folder.join("file"), "content").unwrap();
     let config = format!(
-        "images:\n  - {{name: \"quay.io/argoproj/argocd:v3.4.4\", platforms: [linux/amd64, linux/arm64]}}\n  \
+        "faults: [{{path: github.com, action: {{kind: status, code: 429, retryAfter: \"2\"}}}}]\n\
+         images:\n  - {{name: \"quay.io/argoproj/argocd:v3.4.4\", platforms: [linux/amd64, linux/arm64]}}\n  \
          - {{name: \"docker.io/library/redis:8\", docker: true}}\n\
          files:\n  - {{url: \"https://github.com/a/b\", path: {folder}/file}}\n"
     );
@@ -120,6 +121,18 @@ async fn upstream_serves_real_names_and_says_how_to_reach_them() {
         assert!(yaml.contains(host), "{yaml}");
     }
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let limited = client
+        .get(format!("{url}/github.com/a/b"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            limited.status().as_u16(),
+            limited.headers()["retry-after"].to_str().unwrap()
+        ),
+        (429, "2")
+    );
     let file = client
         .get(format!("{url}/github.com/a/b"))
         .send()
@@ -135,4 +148,20 @@ async fn upstream_serves_real_names_and_says_how_to_reach_them() {
         .status()
         .unwrap();
     assert!(status.success() && ends(child));
+}
+
+#[test]
+fn an_address_that_outsiders_reach_is_refused() {
+    use airgap_testkit::program::check_listen;
+    for address in [
+        "127.0.0.1:0",
+        "10.88.0.1:443",
+        "192.168.7.1:5000",
+        "[::1]:0",
+    ] {
+        assert!(check_listen(address.parse().unwrap()).is_ok(), "{address}");
+    }
+    for address in ["0.0.0.0:5000", "[::]:0", "8.8.8.8:443"] {
+        assert!(check_listen(address.parse().unwrap()).is_err(), "{address}");
+    }
 }

@@ -71,6 +71,10 @@ fn yes() -> bool {
 
 fn main() -> std::io::Result<()> {
     let config: Config = program::read_yaml(&Arguments::parse().config)?;
+    program::check_listen(config.listen)?;
+    if let Some(admin) = config.admin_listen {
+        program::check_listen(admin)?;
+    }
     let tls = match &config.tls {
         None => None,
         Some(tls) => {

@@ -11,6 +11,7 @@
 use std::{io::Write as _, net::SocketAddr, time::Duration};
 
 use airgap_testkit::{
+    faults::Fault,
     image::Image,
     program,
     tls::ServerCert,
@@ -46,6 +47,9 @@ struct Config {
     images: Vec<ImageConfig>,
     #[serde(default)]
     files: Vec<FileConfig>,
+    /// What goes wrong, in this order.
+    #[serde(default)]
+    faults: Vec<Fault>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,6 +107,7 @@ fn small() -> usize {
 fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let config: Config = program::read_yaml(&arguments.config)?;
+    program::check_listen(config.listen)?;
     let mut builder = UpstreamRegistry::builder().listen(config.listen);
     let mut ca_file = None;
     if let Some(tls) = &config.tls {
@@ -139,6 +144,9 @@ fn main() -> std::io::Result<()> {
         builder = builder.file_from(&file.url, file.path.clone());
     }
     let server = builder.start();
+    for fault in config.faults {
+        server.fault(fault);
+    }
     if let Some(path) = &arguments.write_upstreams {
         let login = login
             .as_ref()

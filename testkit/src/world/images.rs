@@ -61,10 +61,7 @@ fn single(name: &ImageName, platform: &str, kind: Kind) -> Image {
                 "etc/os-release",
                 b"ID=airgap-standin\nPRETTY_NAME=\"airgap stand-in\"\n",
             ),
-            (
-                "usr/lib/base",
-                &noise(96 << 10, self::seed(platform)),
-            ),
+            ("usr/lib/base", &noise(96 << 10, self::seed(platform))),
         ])
         .layer(&[
             ("bin/stand-in", b"#!/bin/sh\ncat /etc/stand-in\n"),
