@@ -101,19 +101,31 @@ pub enum Error {
         reason: String,
     },
     /// A blob's bytes are not what the signed index says.
-    #[error("blob {digest} is damaged in {volume}")]
+    #[error("blob {digest} is damaged in {volume}: {reason}")]
     BlobDamaged {
         /// The blob.
         digest: Digest,
         /// The file that holds it.
         volume: Utf8PathBuf,
+        /// What is wrong.
+        reason: &'static str,
     },
-    /// Volumes of the set were not found.
+    /// The last volume found does not end the set.
+    #[error("missing volume .{next:03} of the bundle {name}, unless {last} is cut off")]
+    VolumeIncomplete {
+        /// The set's base name.
+        name: String,
+        /// The number after the last volume found.
+        next: u32,
+        /// The last volume found.
+        last: Utf8PathBuf,
+    },
+    /// Volumes in the middle of the set were not found.
     #[error("missing {} of the bundle {name}", volumes_text(.numbers))]
     VolumeMissing {
         /// The set's base name.
         name: String,
-        /// The numbers that are missing; further ones may be.
+        /// The numbers that are missing; further ones may be missing at the end.
         numbers: Vec<u32>,
     },
     /// A volume belongs to another bundle.
@@ -158,6 +170,7 @@ impl Error {
             | Self::Damaged { .. }
             | Self::BlobDamaged { .. }
             | Self::VolumeMissing { .. }
+            | Self::VolumeIncomplete { .. }
             | Self::VolumeForeign { .. } => true,
             Self::Io { .. }
             | Self::NoSpace { .. }

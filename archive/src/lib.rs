@@ -3,13 +3,24 @@
 pub mod annotations;
 pub mod extract;
 
+mod check;
 mod digest;
 mod error;
 mod event;
+mod first;
+mod frame;
+mod graph;
+mod header;
+mod index;
+mod layout;
+mod limits;
 mod listing;
+mod manifest;
+mod pool;
 mod reader;
 mod role;
 mod source;
+mod tail;
 mod tree;
 mod verify;
 mod volumes;

@@ -1,10 +1,15 @@
 //! The tree of a bundle that is being made: manifests and their descriptors, before a byte is written.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use oci_spec::image::{Descriptor, Digest, MediaType, Platform};
 
-use crate::{Result, Role};
+use crate::graph::Graph;
+use crate::layout::Layout;
+use crate::limits::MAX_INDEX;
+use crate::{Error, Result, Role, annotations, digest_of, first, index, manifest};
 
 /// What the index says of the bundle as a whole (FORMAT §4).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -66,46 +71,185 @@ pub struct Entry {
 /// The same additions in any order give the same index bytes.
 #[derive(Debug)]
 pub struct BundleTree {
-    _info: BundleInfo,
+    info: BundleInfo,
+    entries: Vec<Entry>,
+    /// Manifests, and small blobs supplied as bytes.
+    supplied: HashMap<Digest, Bytes>,
+}
+
+/// A tree that is complete: its index, and where everything will lie.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) index: Vec<u8>,
+    pub(crate) layout: Layout,
+}
+
+fn invalid(what: impl ToString, reason: impl ToString) -> Error {
+    Error::InvalidTree {
+        what: what.to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 impl BundleTree {
-    /// Starts an empty tree.
+    /// Starts an empty tree; times are cut to whole seconds.
     #[must_use]
-    pub fn new(info: BundleInfo) -> Self {
-        Self { _info: info }
+    pub fn new(mut info: BundleInfo) -> Self {
+        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+        info.created = whole(info.created);
+        info.expires = info.expires.map(whole);
+        Self {
+            info,
+            entries: Vec::new(),
+            supplied: HashMap::new(),
+        }
     }
 
     /// Adds a top-level manifest and returns its digest; adding the same again changes nothing.
     pub fn add(&mut self, addition: Addition) -> Result<Digest> {
-        let _ = addition;
-        unimplemented!()
+        let Addition {
+            manifest,
+            media_type,
+            role,
+            name,
+            subject,
+            platform,
+        } = addition;
+        let digest = digest_of(&manifest);
+        manifest::references(&media_type, &manifest).map_err(|reason| invalid(&digest, reason))?;
+        let mut annotations = HashMap::from([(annotations::ROLE.to_owned(), role.to_string())]);
+        if let Some(name) = &name {
+            annotations.insert(annotations::REF_NAME.to_owned(), name.clone());
+        }
+        if let Some(subject) = &subject {
+            annotations.insert(annotations::SUBJECT.to_owned(), subject.to_string());
+        }
+        let mut descriptor = Descriptor::new(media_type, manifest.len() as u64, digest.clone());
+        descriptor.set_annotations(Some(annotations));
+        descriptor.set_platform(platform);
+        let entry = Entry {
+            descriptor,
+            role,
+            name,
+            subject,
+        };
+        self.supplied.insert(digest.clone(), manifest);
+        if !self.entries.contains(&entry) {
+            self.entries.push(entry);
+            // refuse a name given twice, or one missing, where the caller can still say who gave it
+            index::check(&self.entries).map_err(|reason| invalid(&digest, reason))?;
+        }
+        Ok(digest)
     }
 
     /// Adds a manifest that an added index names among its children.
     pub fn add_child_manifest(&mut self, manifest: Bytes) -> Digest {
-        let _ = manifest;
-        unimplemented!()
+        self.add_blob(manifest)
     }
 
     /// Supplies a small blob (a config, a payload) as bytes, so that the source is not asked for it.
     pub fn add_blob(&mut self, bytes: Bytes) -> Digest {
-        let _ = bytes;
-        unimplemented!()
+        let digest = digest_of(&bytes);
+        self.supplied.insert(digest.clone(), bytes);
+        digest
+    }
+
+    /// Returns what the index will say of the bundle as a whole.
+    #[must_use]
+    pub fn info(&self) -> &BundleInfo {
+        &self.info
+    }
+
+    /// Returns the entries added so far.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn sorted(&self) -> Vec<Entry> {
+        let mut entries = self.entries.clone();
+        index::sort(&mut entries);
+        entries
     }
 
     /// Returns the exact bytes of `index.json`; fails when a child manifest is missing or a limit is exceeded.
     pub fn index_bytes(&self) -> Result<Vec<u8>> {
-        unimplemented!()
+        self.plan().map(|plan| plan.index)
     }
 
-    /// Returns digest and size of every blob that the [`crate::BlobSource`] will be asked for, largest first.
+    /// Returns digest and size of every blob that the [`crate::BlobSource`] will be asked for, in the order in which
+    /// they will be written: largest first.
     pub fn blobs_to_fetch(&self) -> Result<Vec<(Digest, u64)>> {
-        unimplemented!()
+        let pieces = self.plan()?.layout.pieces.into_iter();
+        Ok(pieces
+            .filter(|piece| !self.supplied.contains_key(&piece.digest))
+            .map(|piece| (piece.digest, piece.size))
+            .collect())
     }
 
-    /// Returns the exact length of the tar stream, an upper bound but for the frames' overhead of about 0.01 %.
+    /// Returns the exact length of the tar stream; a bundle is larger by less than 0.01 % at most.
     pub fn content_size(&self) -> Result<u64> {
-        unimplemented!()
+        self.plan().map(|plan| plan.layout.content())
+    }
+
+    /// Walks the tree as a reader will, and plans the stream.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        index::check_info(&self.info).map_err(|reason| invalid("the index", reason))?;
+        let entries = self.sorted();
+        index::check(&entries).map_err(|reason| invalid("the index", reason))?;
+        let index = index::render(&self.info, &entries);
+        if index.len() as u64 > MAX_INDEX {
+            return Err(invalid(
+                "the index",
+                format!(
+                    "it is {} bytes, more than the {MAX_INDEX} allowed",
+                    index.len()
+                ),
+            ));
+        }
+        let tree = |reason: String| invalid("the tree", reason);
+        let mut graph = Graph::new(&entries).map_err(tree)?;
+        let mut layout = Layout::new(first::length(index.len()));
+        for children in [false, true] {
+            let group = if children {
+                graph.children()
+            } else {
+                graph.top()
+            }
+            .to_vec();
+            layout.append(&group);
+            for (digest, size) in &group {
+                let bytes = self
+                    .supplied
+                    .get(digest)
+                    .ok_or_else(|| invalid(digest, "its manifest was not added"))?;
+                if bytes.len() as u64 != *size {
+                    return Err(invalid(
+                        digest,
+                        format!("it has {} bytes instead of {size}", bytes.len()),
+                    ));
+                }
+                graph.add(digest, bytes).map_err(tree)?;
+            }
+        }
+        let leaves = graph.leaves(&entries).map_err(tree)?;
+        for (digest, size) in &leaves {
+            if let Some(bytes) = self.supplied.get(digest)
+                && bytes.len() as u64 != *size
+            {
+                return Err(invalid(
+                    digest,
+                    format!("it has {} bytes instead of {size}", bytes.len()),
+                ));
+            }
+        }
+        layout.append(&leaves);
+        layout.finish();
+        Ok(Plan { index, layout })
+    }
+
+    /// Returns a supplied blob.
+    pub(crate) fn supplied(&self, digest: &Digest) -> Option<&Bytes> {
+        self.supplied.get(digest)
     }
 }

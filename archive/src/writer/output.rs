@@ -1,0 +1,381 @@
+//! The files being written: temporary names, volumes, tail, rename.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::FlockOperation;
+
+use super::WriteOptions;
+use crate::limits::MAX_VOLUMES;
+use crate::tail::{self, Recorded};
+use crate::volumes::volume_path;
+use crate::{Error, Event, Result, frame};
+
+/// A bundle being written. Dropping it unfinished removes what was written.
+#[derive(Debug)]
+pub(super) struct Output {
+    path: Utf8PathBuf,
+    folder: Utf8PathBuf,
+    index_sha256: [u8; 32],
+    volume_size: Option<u64>,
+    overwrite: bool,
+    needed: u64,
+    volumes: Vec<Volume>,
+    frames: Vec<Recorded>,
+    finished: bool,
+}
+
+#[derive(Debug)]
+struct Volume {
+    temporary: Utf8PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Output {
+    /// Begins the first volume, after checking that the bundle may and can be written there.
+    pub(super) fn create(
+        path: &Utf8Path,
+        index_sha256: [u8; 32],
+        options: &WriteOptions,
+        needed: u64,
+    ) -> Result<Self> {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_str().is_empty() => folder.to_owned(),
+            _ => Utf8PathBuf::from("."),
+        };
+        let mut output = Self {
+            path: path.to_owned(),
+            folder,
+            index_sha256,
+            volume_size: options.volume_size,
+            overwrite: options.overwrite,
+            needed,
+            volumes: Vec::new(),
+            frames: Vec::new(),
+            finished: false,
+        };
+        output.refuse_existing()?;
+        output.begin_volume(1)?;
+        output.remove_leftovers()?;
+        // asked after leftovers of a killed run are gone
+        let space = rustix::fs::statvfs(output.folder.as_std_path());
+        let available = space.map(|space| space.f_bavail * space.f_frsize).ok();
+        if available.is_some_and(|available| available < needed) {
+            return Err(Error::NoSpace {
+                path: path.to_owned(),
+                needed,
+                available,
+            });
+        }
+        Ok(output)
+    }
+
+    fn refuse_existing(&self) -> Result<()> {
+        let exists = |path: &Utf8Path| path.symlink_metadata().is_ok();
+        let found = [self.path.clone(), volume_path(&self.path, 1)]
+            .into_iter()
+            .find(|path| exists(path));
+        match found {
+            Some(path) if !self.overwrite => Err(Error::Exists { path }),
+            _ => Ok(()),
+        }
+    }
+
+    fn temporary(&self, number: u32) -> Utf8PathBuf {
+        let name = self.path.file_name().unwrap_or_default();
+        self.folder.join(format!(".{name}.{number:03}.partial"))
+    }
+
+    fn failed(&self, path: &Utf8Path, source: io::Error) -> Error {
+        if source.kind() == io::ErrorKind::StorageFull
+            || source.kind() == io::ErrorKind::QuotaExceeded
+        {
+            return Error::NoSpace {
+                path: self.path.clone(),
+                needed: self.needed,
+                available: None,
+            };
+        }
+        Error::Io {
+            operation: "write",
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Creates a volume's temporary file. The first is locked, so that two runs never write the same bundle.
+    fn begin_volume(&mut self, number: u32) -> Result<()> {
+        let path = self.temporary(number);
+        let failed = |source| self.failed(&path, source);
+        let file = loop {
+            let mut options = fs_err::OpenOptions::new();
+            let file = options
+                .write(true)
+                .read(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(failed)?;
+            let file = file.into_parts().0;
+            if number > 1 {
+                break file;
+            }
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+                let source = io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another process is writing this bundle",
+                );
+                Error::Io {
+                    operation: "write",
+                    path: self.path.clone(),
+                    source,
+                }
+            })?;
+            // between opening and locking, the other process may have renamed the file to its final name
+            let same = {
+                use std::os::unix::fs::MetadataExt as _;
+                let locked = file.metadata().map_err(failed)?;
+                path.metadata()
+                    .is_ok_and(|named| named.ino() == locked.ino() && named.dev() == locked.dev())
+            };
+            if same {
+                break file;
+            }
+        };
+        file.set_len(0).map_err(failed)?;
+        self.volumes.push(Volume {
+            temporary: path,
+            file,
+            length: 0,
+        });
+        if number > 1 {
+            let head = tail::volume_head(&self.index_sha256, number);
+            self.append(&head)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a killed run left of further volumes.
+    fn remove_leftovers(&self) -> Result<()> {
+        for number in 2..=MAX_VOLUMES {
+            let path = self.temporary(number);
+            match fs_err::remove_file(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                Err(source) => return Err(self.failed(&path, source)),
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&mut self) -> &mut Volume {
+        self.volumes
+            .last_mut()
+            .expect("the first volume is begun with the output")
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let volume = self.current();
+        let written = volume.file.write_all(bytes);
+        volume.length += bytes.len() as u64;
+        let path = volume.temporary.clone();
+        written.map_err(|source| self.failed(&path, source))
+    }
+
+    /// Begins a further volume when `size` more bytes would not fit this one.
+    fn make_room(&mut self, size: u64, report: &(dyn Fn(Event) + Sync)) -> Result<()> {
+        let full = self
+            .volume_size
+            .is_some_and(|limit| self.current().length + size > limit);
+        if full {
+            let number = u32::try_from(self.volumes.len() + 1).unwrap_or(u32::MAX);
+            if number > MAX_VOLUMES {
+                let reason = format!("it would need more than {MAX_VOLUMES} volumes");
+                return Err(Error::InvalidTree {
+                    what: "in volumes of that size".to_owned(),
+                    reason,
+                });
+            }
+            self.begin_volume(number)?;
+            report(Event::Volume {
+                number,
+                path: volume_path(&self.path, number),
+            });
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, size: usize, content: usize, checksum: u32) {
+        let number = |size| u32::try_from(size).expect("a frame is about 4 MiB at most");
+        self.frames.push(Recorded {
+            compressed: number(size),
+            content: number(content),
+            checksum,
+        });
+    }
+
+    /// Writes content as a stored frame.
+    pub(super) fn write_stored(
+        &mut self,
+        content: &[u8],
+        report: &(dyn Fn(Event) + Sync),
+    ) -> Result<()> {
+        let size = frame::stored_size(content.len());
+        self.make_room(size as u64, report)?;
+        let volume = self.current();
+        let written = frame::write_stored(&volume.file, content);
+        volume.length += size as u64;
+        let path = volume.temporary.clone();
+        written.map_err(|source| self.failed(&path, source))?;
+        self.record(size, content.len(), 0);
+        Ok(())
+    }
+
+    /// Writes a compressed frame of so much content.
+    pub(super) fn write_compressed(
+        &mut self,
+        bytes: &[u8],
+        content: usize,
+        report: &(dyn Fn(Event) + Sync),
+    ) -> Result<()> {
+        self.make_room(bytes.len() as u64, report)?;
+        self.append(bytes)?;
+        self.record(bytes.len(), content, frame::checksum(bytes));
+        Ok(())
+    }
+
+    /// Drops everything but the first frame.
+    pub(super) fn restart(&mut self) -> Result<()> {
+        for volume in self.volumes.drain(1..) {
+            fs_err::remove_file(&volume.temporary).map_err(|source| Error::Io {
+                operation: "remove",
+                path: volume.temporary.clone(),
+                source,
+            })?;
+        }
+        self.frames.truncate(1);
+        let first = u64::from(self.frames.first().map_or(0, |frame| frame.compressed));
+        let volume = self.current();
+        volume.length = first;
+        let cut = volume.file.set_len(first);
+        let cut = cut.and_then(|()| io::Seek::seek(&mut volume.file, io::SeekFrom::Start(first)));
+        let path = volume.temporary.clone();
+        cut.map(|_| ()).map_err(|source| self.failed(&path, source))
+    }
+
+    /// Writes the tail, syncs everything and gives it its final names, last volume first.
+    pub(super) fn finish(
+        mut self,
+        report: &(dyn Fn(Event) + Sync),
+    ) -> Result<(Vec<Utf8PathBuf>, u64)> {
+        let size = tail::size(self.frames.len(), self.volumes.len() + 1) as u64;
+        self.make_room(size, report)?;
+        let size = tail::size(self.frames.len(), self.volumes.len()) as u64;
+        let mut lengths: Vec<u64> = self.volumes.iter().map(|volume| volume.length).collect();
+        if let Some(last) = lengths.last_mut() {
+            *last += size;
+        }
+        if self
+            .volume_size
+            .is_some_and(|limit| lengths.last().is_some_and(|last| *last > limit))
+        {
+            let reason = "the seek table alone is larger than a volume".to_owned();
+            return Err(Error::InvalidTree {
+                what: "in volumes of that size".to_owned(),
+                reason,
+            });
+        }
+        let bytes = tail::render(&self.index_sha256, &lengths, &self.frames);
+        self.append(&bytes)?;
+        for volume in &self.volumes {
+            volume
+                .file
+                .sync_all()
+                .map_err(|source| self.failed(&volume.temporary, source))?;
+        }
+
+        self.refuse_existing()?;
+        let single = self.volumes.len() == 1;
+        let finals: Vec<Utf8PathBuf> = match single {
+            true => vec![self.path.clone()],
+            false => (1..)
+                .zip(&self.volumes)
+                .map(|(number, _)| volume_path(&self.path, number))
+                .collect(),
+        };
+        self.remove_old(&finals)?;
+        for (volume, path) in self.volumes.iter().zip(&finals).rev() {
+            fs_err::rename(&volume.temporary, path).map_err(|source| self.failed(path, source))?;
+        }
+        self.finished = true;
+        sync_folder(&self.folder)?;
+        Ok((finals, lengths.iter().sum()))
+    }
+
+    /// Removes an old bundle that is being replaced, its first volume first, so that no mixed set ever looks whole.
+    fn remove_old(&self, finals: &[Utf8PathBuf]) -> Result<()> {
+        let volumes = (1..=MAX_VOLUMES).map(|number| volume_path(&self.path, number));
+        for path in std::iter::once(self.path.clone()).chain(volumes) {
+            // a plain file is replaced by the rename itself
+            if finals.len() == 1 && finals[0] == path {
+                continue;
+            }
+            match fs_err::remove_file(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    return Err(Error::Io {
+                        operation: "remove",
+                        path,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        for volume in &self.volumes {
+            // nothing can be done about a failure here, and the next run overwrites the file
+            let _ = fs_err::remove_file(&volume.temporary);
+        }
+    }
+}
+
+fn sync_folder(folder: &Utf8Path) -> Result<()> {
+    let synced = fs_err::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| Error::Io {
+        operation: "write",
+        path: folder.to_owned(),
+        source,
+    })
+}
+
+/// Writes a small file so that it is there whole or not at all, replacing an older one.
+pub(super) fn write_small(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
+    let failed = |source| Error::Io {
+        operation: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_str().is_empty())
+        .unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    sync_folder(folder)
+}
