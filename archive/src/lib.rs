@@ -4,6 +4,7 @@ pub mod annotations;
 pub mod extract;
 
 mod check;
+mod diff;
 mod digest;
 mod error;
 mod event;
@@ -26,6 +27,7 @@ mod verify;
 mod volumes;
 mod writer;
 
+pub use diff::Difference;
 pub use digest::{Hasher, digest_of};
 pub use error::{Error, Result};
 pub use event::Event;

@@ -239,7 +239,7 @@ mod tests {
         ) {
             let mut tail = render(&SHA256, &[9], &frames);
             let position = position.index(tail.len());
-            tail[position] ^= 1 << bit;
+            tail[position] ^= 1_u8 << bit;
             if let Ok((lengths, parsed)) = parse(&tail, &SHA256) {
                 prop_assert!(lengths != [9] || parsed != frames);
             }

@@ -1,5 +1,6 @@
 //! What the tests run against: registries, nodes and hostile inputs.
 
+pub mod bundle;
 pub mod charts;
 pub mod cluster;
 pub mod docker;
