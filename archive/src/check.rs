@@ -30,13 +30,13 @@ pub(crate) fn small<'a>(piece: &Piece, content: &'a [u8]) -> Result<&'a [u8], &'
 }
 
 fn small_range(piece: &Piece) -> Range<usize> {
-    let start = piece.at + usize::try_from(header::BLOCK).expect("512");
+    let start = piece.at + header::BLOCK;
     start..start + usize::try_from(piece.size).expect("a small entry is below 1 MiB")
 }
 
 /// Checks that the end of the stream is zero, as tar has it.
 pub(crate) fn end(content: &[u8]) -> Result<(), &'static str> {
-    let blocks = usize::try_from(header::END).expect("two blocks");
+    let blocks = header::END;
     let last = content
         .len()
         .checked_sub(blocks)
@@ -51,7 +51,7 @@ pub(crate) fn end(content: &[u8]) -> Result<(), &'static str> {
 #[derive(Debug)]
 pub(crate) struct Large {
     hasher: Option<Hasher>,
-    header: Option<[u8; header::BLOCK as usize]>,
+    header: Option<[u8; header::BLOCK]>,
     left: u64,
     padding: usize,
 }

@@ -106,7 +106,7 @@ pub(crate) fn read(file: &File, path: &Utf8Path) -> Result<First> {
 /// Takes apart the content of a first frame.
 pub(crate) fn parse(content: Vec<u8>) -> Result<First, &'static str> {
     let content = Bytes::from(content);
-    let block = usize::try_from(header::BLOCK).expect("512");
+    let block = header::BLOCK;
     let size = content
         .get(..block)
         .and_then(index_size)

@@ -4,16 +4,16 @@
 //! mode that a hostile archive might hold is ever looked at.
 
 /// A tar block, and the size of a header.
-pub(crate) const BLOCK: u64 = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// The two zero blocks that end a tar stream.
-pub(crate) const END: u64 = 2 * BLOCK;
+pub(crate) const END: usize = 2 * BLOCK;
 
 /// 1980-01-01, the earliest time that every file system can hold and that tar does not warn about.
 const TIME: u64 = 315_532_800;
 
 /// Renders the header of a regular file, 0644, owner 0:0, fixed time.
-pub(crate) fn render(name: &str, size: u64) -> [u8; BLOCK as usize] {
+pub(crate) fn render(name: &str, size: u64) -> [u8; BLOCK] {
     let mut header = tar::Header::new_ustar();
     header
         .set_path(name)
@@ -30,12 +30,12 @@ pub(crate) fn render(name: &str, size: u64) -> [u8; BLOCK as usize] {
 
 /// Returns the zero bytes that fill the last block of `size` bytes.
 pub(crate) fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK
+    size.wrapping_neg() % BLOCK as u64
 }
 
 /// Returns the bytes of an entry in the stream: header, content, padding.
 pub(crate) fn record(size: u64) -> u64 {
-    BLOCK + size + padding(size)
+    BLOCK as u64 + size + padding(size)
 }
 
 /// Returns the name of a blob's entry.
@@ -61,7 +61,7 @@ mod tests {
     fn padding_fills_blocks() {
         for (size, expected) in [(0, 0), (1, 511), (511, 1), (512, 0), (513, 511)] {
             assert_eq!(padding(size), expected);
-            assert_eq!(record(size) % BLOCK, 0);
+            assert_eq!(record(size) % BLOCK as u64, 0);
         }
     }
 }

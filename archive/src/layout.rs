@@ -35,7 +35,7 @@ impl Piece {
     }
 
     /// Renders the header that must stand before it.
-    pub(crate) fn header(&self) -> [u8; header::BLOCK as usize] {
+    pub(crate) fn header(&self) -> [u8; header::BLOCK] {
         let hex = sha256_hex(&self.digest).expect("only sha256 digests enter a layout");
         header::render(&header::blob_name(hex), self.size)
     }
@@ -151,7 +151,7 @@ impl Layout {
 
     /// Appends the end of the stream, to the last frame if that is shared and has room.
     pub(crate) fn finish(&mut self) {
-        let blocks = usize::try_from(header::END).expect("two blocks");
+        let blocks = header::END;
         let number = self.pieces.len();
         if let Some(Frame {
             content: Content::Shared { end, .. },
@@ -231,7 +231,7 @@ mod tests {
             groups in proptest::collection::vec(proptest::collection::vec(0_u64..3 * FRAME_SIZE as u64, 0..12), 1..4),
         ) {
             let mut layout = Layout::new(4096);
-            let mut expected = 4096 + header::END;
+            let mut expected = 4096 + header::END as u64;
             for group in &groups {
                 layout.append(&blobs(group));
                 expected += group.iter().map(|size| header::record(*size)).sum::<u64>();

@@ -102,7 +102,7 @@ pub(crate) fn frame_count(end: &[u8]) -> Option<usize> {
 }
 
 /// Bytes of [`frame_count`]'s input.
-pub(crate) const FOOTER_SIZE: u64 = FOOTER as u64;
+pub(crate) const FOOTER_SIZE: usize = FOOTER;
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes

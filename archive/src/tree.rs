@@ -84,20 +84,23 @@ pub(crate) struct Plan {
     pub(crate) layout: Layout,
 }
 
-fn invalid(what: impl ToString, reason: impl ToString) -> Error {
+fn invalid(what: impl std::fmt::Display, reason: impl Into<String>) -> Error {
     Error::InvalidTree {
         what: what.to_string(),
-        reason: reason.to_string(),
+        reason: reason.into(),
     }
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 impl BundleTree {
     /// Starts an empty tree; times are cut to whole seconds.
     #[must_use]
     pub fn new(mut info: BundleInfo) -> Self {
-        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
-        info.created = whole(info.created);
-        info.expires = info.expires.map(whole);
+        info.created = whole_seconds(info.created);
+        info.expires = info.expires.map(whole_seconds);
         Self {
             info,
             entries: Vec::new(),

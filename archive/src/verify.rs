@@ -138,7 +138,7 @@ impl VerifiedArchive {
         let advance = |bytes: usize| {
             report(Event::Advanced {
                 bytes: bytes as u64,
-            })
+            });
         };
         match task {
             Task::Shared(number) => {
@@ -178,11 +178,11 @@ impl VerifiedArchive {
                     let length = inner.layout.frames[frame].length;
                     if problem.is_none() {
                         let content = &mut content[..length];
-                        let checked = inner
+                        let outcome = inner
                             .frames
                             .read(frame, content, scratch, decompressor)
                             .and_then(|()| checker.next(piece, content).map_err(Failure::Damaged));
-                        problem = checked
+                        problem = outcome
                             .err()
                             .map(|failure| ((frame, number), failure.describe()));
                     }

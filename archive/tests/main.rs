@@ -1,5 +1,11 @@
 //! Tests of the bundle format against real tools, hostile bundles and damage.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, and a skipped test has to say so"
+)]
+
 mod support;
 
 mod damage;

@@ -104,6 +104,8 @@ impl fmt::Debug for PublicKey {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
     use crate::SigningKey;
 
@@ -122,7 +124,6 @@ mod tests {
         let mut der = hex::decode("302a300506032b6570032100").unwrap();
         der.extend([1]);
         der.extend([0; 31]);
-        use base64::Engine as _;
         let body = base64::engine::general_purpose::STANDARD.encode(der);
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n");
         let error = PublicKey::parse(&pem).unwrap_err();

@@ -125,7 +125,7 @@ impl SigningKey {
     ///
     /// After a crash the file is either absent or whole.
     pub fn write_new(&self, path: &Utf8Path, passphrase: Option<&SecretString>) -> Result<()> {
-        files::write_new("private key", path, &*self.to_pem(passphrase)?, false)
+        files::write_new("private key", path, &self.to_pem(passphrase)?, false)
     }
 
     /// Signs exactly `message` (pure Ed25519, deterministic).

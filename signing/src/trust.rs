@@ -153,11 +153,12 @@ impl TrustRoot {
                 .any(|signature| key.made(message, signature))
             {
                 let id = key.key_id();
-                if self.revoked.contains(&id) {
-                    revoked.push(id)
+                let list = if self.revoked.contains(&id) {
+                    &mut revoked
                 } else {
-                    trusted.push(id)
-                }
+                    &mut trusted
+                };
+                list.push(id);
             }
         }
         trusted.sort_unstable();

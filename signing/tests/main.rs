@@ -1,5 +1,11 @@
 //! Keys and signatures against the real openssl, both ways.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests fail by panicking, and a skipped test has to say so"
+)]
+
 use std::process::{Command, Output};
 
 use airgap_signing::{Error, KeyProblem, PublicKey, Signature, SigningKey, TrustRoot};

@@ -27,7 +27,7 @@ pub struct BlobReader {
 enum State {
     Small,
     Large {
-        check: check::Large,
+        check: Box<check::Large>,
         next: usize,
         decompressor: Decompressor,
     },
@@ -55,7 +55,7 @@ impl BlobReader {
                 };
                 let decompressor = Decompressor::new().map_err(failed)?;
                 State::Large {
-                    check: check::Large::new(piece),
+                    check: Box::new(check::Large::new(piece)),
                     next: piece.frame,
                     decompressor,
                 }

@@ -50,8 +50,8 @@ impl Frames {
             reason,
         };
 
-        let mut footer = [0; tail::FOOTER_SIZE as usize];
-        let at = last.length.saturating_sub(tail::FOOTER_SIZE);
+        let mut footer = [0; tail::FOOTER_SIZE];
+        let at = last.length.saturating_sub(tail::FOOTER_SIZE as u64);
         let whole = last.read_exact(&mut footer, at)?;
         let Some(count) = tail::frame_count(&footer).filter(|_| whole) else {
             if volumes.is_set() {

@@ -297,13 +297,13 @@ impl Output {
         }
 
         self.refuse_existing()?;
-        let single = self.volumes.len() == 1;
-        let finals: Vec<Utf8PathBuf> = match single {
-            true => vec![self.path.clone()],
-            false => (1..)
-                .zip(&self.volumes)
+        let finals: Vec<Utf8PathBuf> = if self.volumes.len() == 1 {
+            vec![self.path.clone()]
+        } else {
+            let numbers = (1..).zip(&self.volumes);
+            numbers
                 .map(|(number, _)| volume_path(&self.path, number))
-                .collect(),
+                .collect()
         };
         self.remove_old(&finals)?;
         for (volume, path) in self.volumes.iter().zip(&finals).rev() {

@@ -317,7 +317,7 @@ impl Worker<'_> {
         if let Content::Shared { pieces, .. } = &frame.content {
             content.fill(0);
             for piece in &self.pipeline.layout.pieces[pieces.clone()] {
-                let start = piece.at + to_usize(header::BLOCK);
+                let start = piece.at + header::BLOCK;
                 content[piece.at..start].copy_from_slice(&piece.header());
                 let mut blob = self.open(piece)?;
                 let place = &mut content[start..start + to_usize(piece.size)];
