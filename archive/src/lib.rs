@@ -2,6 +2,8 @@
 
 pub mod annotations;
 pub mod extract;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 mod check;
 mod diff;

@@ -235,7 +235,7 @@ impl Worker<'_> {
                 Work::Compress(pending) => self.compress(pending)?,
                 Work::Begin(frame) => match &self.pipeline.layout.frames[frame].content {
                     Content::Part { piece, .. } => {
-                        self.large(&self.pipeline.layout.pieces[*piece])?
+                        self.large(&self.pipeline.layout.pieces[*piece])?;
                     }
                     Content::Shared { .. } | Content::First => self.shared(frame)?,
                 },
