@@ -1,6 +1,6 @@
 //! `airgap diff`: what changes from one bundle to another.
 
-use airgap_archive::{Entry, OpenOptions, VerifiedArchive, extract};
+use airgap_archive::{Difference, Entry, OpenOptions, VerifiedArchive};
 use camino::Utf8PathBuf;
 
 use crate::cli::TrustArgs;
@@ -30,7 +30,7 @@ impl Args {
         let trust = self.trust.resolve()?;
         let old = VerifiedArchive::open(&self.old, &trust, &OpenOptions::default())?;
         let new = VerifiedArchive::open(&self.new, &trust, &OpenOptions::default())?;
-        let difference = extract::diff(&old, &new);
+        let difference = Difference::between(&old, &new);
         ui.document(&serde_json::json!({
             "old": old.info(), "new": new.info(), "difference": difference,
         }))?;

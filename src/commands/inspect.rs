@@ -39,7 +39,7 @@ struct Document<'a> {
     info: &'a BundleInfo,
     index_digest: String,
     signed_by: Vec<String>,
-    shown_key: Option<ShownKey>,
+    shown_key: ShownKey,
     entries: Vec<Line>,
 }
 
@@ -74,7 +74,7 @@ impl Args {
                 info: &listing.info,
                 index_digest: listing.index_digest.to_string(),
                 signed_by: Vec::new(),
-                shown_key: listing.shown_key.as_ref().map(ShownKey::of),
+                shown_key: ShownKey::of(&listing.shown_key),
                 entries: listing
                     .entries
                     .iter()
@@ -107,7 +107,7 @@ impl Args {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            shown_key: archive.shown_key().map(ShownKey::of),
+            shown_key: ShownKey::of(archive.shown_key()),
             entries: entries
                 .map(|entry| Line::of(entry, Some(total(&archive, entry, &sizes))))
                 .collect(),
@@ -140,12 +140,10 @@ impl Document<'_> {
         for key in &self.signed_by {
             field("signed by", &format!("{key}, which you trust"));
         }
-        if let Some(key) = &self.shown_key {
-            field(
-                "shows key",
-                &format!("{} (proves nothing)", key.fingerprint),
-            );
-        }
+        field(
+            "shows key",
+            &format!("{} (proves nothing)", self.shown_key.fingerprint),
+        );
         text.push('\n');
         let rows: Vec<[String; 4]> = self
             .entries

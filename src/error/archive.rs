@@ -27,7 +27,7 @@ impl Advise for Error {
             }
             Self::Untrusted { source, .. } => source.advise(),
             Self::Damaged { .. } | Self::BlobDamaged { .. } => Advice::hint(NEW_COPY),
-            Self::VolumeMissing { .. } => {
+            Self::VolumeMissing { .. } | Self::VolumeIncomplete { .. } => {
                 Advice::hint("put all volumes of the bundle into one folder")
             }
             Self::VolumeForeign { .. } => Advice::hint(
