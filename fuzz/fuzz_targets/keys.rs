@@ -9,15 +9,29 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(signature) = Signature::parse(data) {
         assert!(signature.to_line().as_bytes().starts_with(data));
         let stranger = SigningKey::from_seed(&[42; 32]).public_key();
-        assert!(TrustRoot::new(vec![stranger]).verify(b"a message never signed", &[signature]).is_err());
+        assert!(
+            TrustRoot::new(vec![stranger])
+                .verify(b"a message never signed", &[signature])
+                .is_err()
+        );
     }
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Ok(key) = PublicKey::from_pem(text) {
-        assert_eq!(PublicKey::from_pem(&key.to_pem()).expect("its own form"), key);
+        assert_eq!(
+            PublicKey::from_pem(&key.to_pem()).expect("its own form"),
+            key
+        );
     }
     if let Ok(key) = SigningKey::from_pem(text, None) {
         let pem = key.to_pem(None).expect("its own form");
-        assert_eq!(SigningKey::from_pem(&pem, None).expect("its own form").public_key(), key.public_key());
+        assert_eq!(
+            SigningKey::from_pem(&pem, None)
+                .expect("its own form")
+                .public_key(),
+            key.public_key()
+        );
     }
     if let Ok(id) = text.parse::<KeyId>() {
         assert_eq!(id.to_string(), text);

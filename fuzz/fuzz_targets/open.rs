@@ -16,7 +16,9 @@ fn check(bytes: &[u8]) {
     std::fs::write(file.path(), bytes).expect("memory for a file");
     let path = Utf8Path::from_path(file.path()).expect("a plain path");
     let trust = TrustRoot::new(vec![key().public_key()]);
-    let Ok(archive) = VerifiedArchive::open(path, &trust, &OpenOptions::default()) else { return };
+    let Ok(archive) = VerifiedArchive::open(path, &trust, &OpenOptions::default()) else {
+        return;
+    };
     let findings = archive.verify_all(1, &|_| {}).expect("memory to verify");
     let mut good = 0;
     for (digest, size) in archive.blobs() {
@@ -33,7 +35,9 @@ fn key() -> SigningKey {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let Some((mode, data)) = data.split_first() else { return };
+    let Some((mode, data)) = data.split_first() else {
+        return;
+    };
     match mode % 5 {
         0 => check(data),
         1 => {
