@@ -222,12 +222,14 @@ impl Cluster {
     }
 
     fn write_known_hosts(&self) -> Result<(), Error> {
-        let lines: String = self
+        let lines = self
             .nodes
             .values()
-            .map(|node| format!("{} {}\n", node.address(), node.host_key()))
-            .collect();
-        Ok(fs_err::write(self.known_hosts(), lines)?)
+            .map(|node| format!("{} {}\n", node.address(), node.host_key()));
+        Ok(fs_err::write(
+            self.known_hosts(),
+            lines.collect::<Vec<_>>().concat(),
+        )?)
     }
 
     /// Replaces a node by a fresh machine of the same name, address and host key: nothing of its disk is left.

@@ -3,7 +3,7 @@
 //! Invariant: only an engine that this harness started (its pid file lies in the harness's own run directory) is ever ended, and only
 //! containers, networks and firewall rules with the harness's label are removed.
 
-use std::fs::File;
+use fs_err::File;
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Docker {
     pub fn start() -> Result<Self, Error> {
         let state = state_dir();
         fs_err::create_dir_all(&state)?;
-        let name = hex::encode(&sha2_short(state.as_str()));
+        let name = hex::encode(sha2_short(state.as_str()));
         let run = Utf8PathBuf::from(format!("/run/airgap-testkit-{name}"));
         fs_err::create_dir_all(&run)?;
         let mut docker = Self {
@@ -87,7 +87,7 @@ impl Docker {
 
     fn launch(&mut self, state: &Utf8Path) -> Result<(), Error> {
         let log_path = state.join("dockerd.log");
-        let log = File::create(&log_path)?;
+        let log = File::create(&log_path)?.into_file();
         let config = self.run.join("daemon.json");
         fs_err::write(&config, "{}")?;
         let pid_file = self.run.join("docker.pid");
@@ -128,7 +128,7 @@ impl Docker {
         self.engine = Some(engine);
         let start = Instant::now();
         while !self.answers() {
-            if start.elapsed() > Duration::from_secs(60) {
+            if start.elapsed() > Duration::from_mins(1) {
                 return Err(Error::Engine { log: log_path });
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -162,7 +162,7 @@ impl Docker {
     /// # Errors
     /// Fails with the client's own words where it does.
     pub fn run(&self, args: &[&str]) -> Result<String, Error> {
-        text(args, self.command(args).stdin(Stdio::null()).output()?)
+        text(args, &self.command(args).stdin(Stdio::null()).output()?)
     }
 
     /// Runs one client command with `input` on its standard input.
@@ -180,7 +180,7 @@ impl Docker {
             // a command that ended early says why itself
             let _ = stdin.write_all(input);
         }
-        text(args, child.wait_with_output()?)
+        text(args, &child.wait_with_output()?)
     }
 
     fn ended(&mut self, pid: u32) -> bool {
@@ -220,7 +220,7 @@ impl Drop for Docker {
     }
 }
 
-fn text(args: &[&str], output: Output) -> Result<String, Error> {
+fn text(args: &[&str], output: &Output) -> Result<String, Error> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }

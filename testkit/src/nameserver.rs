@@ -74,7 +74,7 @@ impl NameServer {
         let own = |name: &str| {
             name == self.zone
                 || name.ends_with(&format!(".{}", self.zone))
-                || name.ends_with(".arpa")
+                || name.rsplit('.').next() == Some("arpa")
                 || !name.contains('.')
         };
         self.queries()

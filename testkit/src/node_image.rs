@@ -18,6 +18,7 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id
 : > /etc/machine-id
 printf 'HostKey /etc/ssh/ssh_host_ed25519_key\\nUseDNS no\\nPasswordAuthentication no\\nMaxStartups 100\\n' > /etc/ssh/sshd_config.d/airgap.conf
 useradd -m -s /bin/bash ops
+systemctl disable ssh.service >/dev/null 2>&1
 systemctl mask rpcbind.service rpcbind.socket run-rpc_pipefs.mount systemd-logind.service getty.target console-getty.service apt-daily.timer \
 apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer sys-kernel-debug.mount sys-kernel-tracing.mount >/dev/null 2>&1
 rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
@@ -30,6 +31,9 @@ rm -rf /usr/share/doc /usr/share/man /usr/share/locale /var/lib/apt/lists/* /var
 pub fn ensure(docker: &Docker) -> Result<String, Error> {
     let hash = hex::encode(Sha256::digest(format!("1 {PACKAGES} {SET_UP}")));
     let name = format!("airgap-node:{}", &hash[..12]);
+    // two processes that start at once build it once
+    let gate = fs_err::File::create(state_dir().join("node-image.lock"))?.into_file();
+    gate.lock()?;
     if docker.run(&["image", "inspect", &name]).is_ok() {
         return Ok(name);
     }
@@ -42,7 +46,7 @@ pub fn ensure(docker: &Docker) -> Result<String, Error> {
     let cache = state_dir().join("debs");
     fs_err::create_dir_all(&cache)?;
     let log_path = state_dir().join("debootstrap.log");
-    let log = std::fs::File::create(&log_path)?;
+    let log = fs_err::File::create(&log_path)?.into_file();
     let mirror = std::env::var("AIRGAP_DEBIAN_MIRROR")
         .unwrap_or_else(|_| "http://deb.debian.org/debian".into());
     let done = Command::new("debootstrap")

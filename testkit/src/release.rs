@@ -162,16 +162,17 @@ impl ReleaseSpec {
         let mut files = BTreeMap::new();
         files.insert(format!("rke2.linux-{arch}.tar.gz"), tarball);
         for (set, names) in self.lists() {
-            let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+            let text = names.join("\n") + "\n";
             files.insert(
                 format!("rke2-images-{set}.linux-{arch}.txt"),
                 text.into_bytes(),
             );
         }
-        let sums: String = files
+        let sums = files
             .iter()
             .map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes))))
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         files.insert(format!("sha256sum-{arch}.txt"), sums.into_bytes());
         files.insert("install.sh".into(), INSTALL.as_bytes().to_vec());
         Ok(Release {

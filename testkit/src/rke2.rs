@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
             .unwrap_or_default()
             .to_owned()
     });
-    let args = argv.get(1..).unwrap_or_default();
+    let words = argv.get(1..).unwrap_or_default();
     // two installations in one process would be a defect of this file alone
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -74,15 +74,15 @@ pub fn main() -> ExitCode {
     };
     let done = match name.as_deref() {
         // crictl's wrapper in the runtime image calls the one binary there by this flag
-        Some("kubectl") if args.first().is_some_and(|arg| arg == "--standin-crictl") => {
-            crictl::run(&args[1..])
+        Some("kubectl") if words.first().is_some_and(|arg| arg == "--standin-crictl") => {
+            crictl::run(&words[1..])
         }
-        Some("kubectl") => runtime.block_on(kubectl::run(args)),
-        Some("crictl") => crictl::run(args),
+        Some("kubectl") => runtime.block_on(kubectl::run(words)),
+        Some("crictl") => crictl::run(words),
         Some("kubelet" | "containerd" | "ctr" | "runc" | "containerd-shim-runc-v2") => {
             Ok("airgap stand-in: not a real binary\n".into())
         }
-        _ => runtime.block_on(rke2(args)),
+        _ => runtime.block_on(rke2(words)),
     };
     let plain = matches!(name.as_deref(), Some("kubectl" | "crictl"));
     match done {
@@ -184,19 +184,19 @@ fn snapshot(args: &[String]) -> Result<String> {
                 .iter()
                 .find(|(key, _)| key == "name")
                 .map_or("on-demand", |(_, value)| value.as_str());
-            let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+            let host = fs_err::read_to_string("/proc/sys/kernel/hostname")?;
             let name = format!(
                 "{base}-{}-{}",
                 host.trim(),
                 jiff::Timestamp::now().as_second()
             );
-            let bytes = std::fs::read(data.join("etcd/member/snap/db"))
+            let bytes = fs_err::read(data.join("etcd/member/snap/db"))
                 .map_err(|_| Fail::new("etcd datastore is not running"))?;
             tls::write_secret(&dir.join(&name), &bytes)?;
             Ok(format!("Snapshot {name} saved.\n"))
         }
         Some("ls" | "list") => {
-            let mut names: Vec<String> = std::fs::read_dir(&dir)
+            let mut names: Vec<String> = fs_err::read_dir(&dir)
                 .into_iter()
                 .flatten()
                 .flatten()
@@ -206,7 +206,8 @@ fn snapshot(args: &[String]) -> Result<String> {
             Ok(names
                 .iter()
                 .map(|name| format!("{name} file://{}\n", dir.join(name).display()))
-                .collect())
+                .collect::<Vec<_>>()
+                .concat())
         }
         other => Err(Fail::new(format!(
             "airgap stand-in: etcd-snapshot {other:?} is not emulated"

@@ -88,19 +88,19 @@ impl Drop for Sampler {
 fn look(words: &[Vec<u8>]) -> Vec<Sighting> {
     let own = std::process::id().to_string();
     let mut out = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+    for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !name.bytes().all(|byte| byte.is_ascii_digit()) || name == own {
             continue;
         }
         for place in ["cmdline", "environ"] {
             // a process may end while it is looked at
-            let Ok(bytes) = std::fs::read(entry.path().join(place)) else {
+            let Ok(bytes) = fs_err::read(entry.path().join(place)) else {
                 continue;
             };
             for (word, text) in words.iter().enumerate() {
                 if !text.is_empty() && bytes.windows(text.len()).any(|window| window == text) {
-                    let program = std::fs::read_to_string(entry.path().join("comm"))
+                    let program = fs_err::read_to_string(entry.path().join("comm"))
                         .unwrap_or_default()
                         .trim()
                         .to_owned();

@@ -1,6 +1,9 @@
 //! A site with a registry that holds a whole stand-in release, and nodes prepared by hand as an installer would.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests, which end at the first surprise")]
+
 use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use airgap_testkit::cluster::{Cluster, ClusterSpec, Node, REGISTRY, missing};
@@ -18,7 +21,11 @@ pub(crate) struct Site {
     pub(crate) harbor: HarborEmulation,
     pub(crate) ca: TestCa,
     pub(crate) release: Release,
+    /// Sites are heavy: one at a time.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Whether a site can be set up here; in CI it has to be.
 pub(crate) fn possible() -> bool {
@@ -36,6 +43,7 @@ pub(crate) fn possible() -> bool {
 
 impl Site {
     pub(crate) fn start(spec: ClusterSpec) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let release_spec = ReleaseSpec::stock();
         let release = release_spec
             .make(
@@ -60,6 +68,7 @@ impl Site {
             harbor,
             ca,
             release,
+            _turn: turn,
         };
         for name in &release_spec.images {
             let image = if *name == site.release.runtime_name {
@@ -101,7 +110,7 @@ impl Site {
                     .join(start.headers()["location"].to_str().unwrap())
                     .unwrap();
                 url.query_pairs_mut()
-                    .append_pair("digest", &digest_of(blob).to_string());
+                    .append_pair("digest", digest_of(blob).as_ref());
                 let put = client
                     .put(url)
                     .basic_auth("admin", Some("Admin-1"))
@@ -122,11 +131,12 @@ impl Site {
         });
     }
 
-    pub(crate) fn registries(&self) -> String {
-        let mirrors: String = ["docker.io", "quay.io"]
-            .iter()
-            .map(|host| format!("  {host}: {{endpoint: [\"https://{REGISTRY}\"], rewrite: {{\"^(.*)$\": \"airgap/{host}/$1\"}}}}\n"))
-            .collect();
+    pub(crate) fn registries() -> String {
+        let mirror = |host: &str| {
+            let rewrite = format!("{{\"^(.*)$\": \"airgap/{host}/$1\"}}");
+            format!("  {host}: {{endpoint: [\"https://{REGISTRY}\"], rewrite: {rewrite}}}\n")
+        };
+        let mirrors = mirror("docker.io") + &mirror("quay.io");
         let auth = format!("{{username: \"robot$airgap+pull\", password: \"{PASSWORD}\"}}");
         format!(
             "mirrors:\n{mirrors}configs:\n  {REGISTRY}: {{auth: {auth}, tls: {{ca_file: /etc/rancher/rke2/ca.crt}}}}\n"
@@ -155,7 +165,7 @@ impl Site {
         node.put(
             "/etc/rancher/rke2/registries.yaml",
             "600",
-            self.registries().as_bytes(),
+            Self::registries().as_bytes(),
         )
         .unwrap();
         node.put("/etc/rancher/rke2/config.yaml", "600", config.as_bytes())

@@ -1,11 +1,10 @@
 //! The stand-in RKE2 on real systemd nodes.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which end at the first surprise")]
+
 use std::time::Instant;
 
-use airgap_testkit::charts::Chart;
-use airgap_testkit::cluster::{ClusterSpec, REGISTRY};
-use airgap_testkit::image::Image;
-use base64::Engine as _;
+use airgap_testkit::cluster::{ClusterSpec, Node, NodeSpec};
 
 use crate::site::{PASSWORD, Site, possible};
 
@@ -141,7 +140,7 @@ fn other_address(site: &Site) -> String {
     site.cluster.node("cp2").address().to_string()
 }
 
-fn join(site: &Site, node: &airgap_testkit::cluster::Node, unit: &str, address: &str, token: &str) {
+fn join(site: &Site, node: &Node, unit: &str, address: &str, token: &str) {
     let role = if unit == "rke2-server" {
         "cni: [cilium]\n"
     } else {
@@ -158,176 +157,142 @@ fn join(site: &Site, node: &airgap_testkit::cluster::Node, unit: &str, address: 
         .unwrap();
 }
 
-/// A chart as `helm push` leaves it.
-fn helm_artifact(chart: &Chart) -> Image {
-    let config = serde_json::to_vec(&chart.metadata()).unwrap();
-    Image::artifact(
-        "",
-        ("application/vnd.cncf.helm.config.v1+json", config.into()),
-        vec![(
-            "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
-            chart.tgz().into(),
-        )],
-        None,
-    )
-}
-
 #[test]
-fn argo_cd_pulls_charts_with_its_own_credentials_and_says_what_fails() {
+fn what_the_real_one_refuses_is_refused() {
     if !possible() {
         return;
     }
-    let site = Site::start(ClusterSpec::single());
-    let node = site.cluster.node("solo");
-    for image in [
-        "quay.io/argoproj/argocd:v3.4.4",
-        "quay.io/jetstack/cert-manager-controller:v1.20.0",
-    ] {
-        site.push(
-            image,
-            &Image::oci().layer(&[("name", image.as_bytes())]).build(),
-        );
-    }
-    let argo = Chart::new("argo-cd", "10.1.1")
-        .deployment("argocd-server", "quay.io/argoproj/argocd:v3.4.4");
-    let good = Chart::new("cert-manager", "1.20.0").deployment(
-        "cert-manager",
-        "quay.io/jetstack/cert-manager-controller:v1.20.0",
+    let spec = ClusterSpec::of(1, 1).node(NodeSpec::new("lost").no_default_route());
+    let site = Site::start(spec);
+    let server = site.cluster.node("cp1");
+    let config = format!("{}cni: [cilium]\n", site.config());
+    site.prepare(server, &config);
+    refused(
+        server,
+        "server",
+        &format!("{config}tls-sans: [a]\n"),
+        "flag provided but not defined: -tls-sans",
     );
-    let lost = Chart::new("lost", "1.0.0").deployment("lost", "quay.io/never/pushed:v1");
-    for (name, chart) in [
-        ("argo-cd:10.1.1", &argo),
-        ("cert-manager:1.20.0", &good),
-        ("lost:1.0.0", &lost),
-    ] {
-        site.push(&format!("charts/{name}"), &helm_artifact(chart));
-    }
-    site.prepare(node, &format!("{}cni: [cilium]\n", site.config()));
-    Site::start_unit(node, "rke2-server");
-    Site::kubectl(node, "wait --for=condition=Ready node/solo --timeout=60s");
-
-    let missing = apply(node, &application_set(&["cert-manager"]));
-    assert!(
-        missing.1.contains("no matches for kind \"ApplicationSet\""),
-        "{missing:?}"
+    refused(
+        server,
+        "server",
+        &format!("{config}profile: strict\n"),
+        "invalid value provided for --profile",
     );
-    let typo = apply(
-        node,
-        &helm_chart().replace("targetNamespace", "targetNameSpace"),
-    );
-    assert!(
-        typo.1.contains("unknown field \"spec.targetNameSpace\""),
-        "{typo:?}"
+    refused(server, "server", "server: https://cp1:6443\n", "9345");
+    let lost = site.cluster.node("lost");
+    site.prepare(lost, &config);
+    refused(
+        lost,
+        "server",
+        &config,
+        "unable to select an IP from default routes",
     );
 
-    Site::kubectl(node, "create namespace argocd");
-    let auth =
-        base64::engine::general_purpose::STANDARD.encode(format!("robot$airgap+pull:{PASSWORD}"));
-    let docker = serde_json::json!({"auths": {REGISTRY: {"auth": auth}}}).to_string();
-    let objects = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pull", "namespace": "kube-system"}, "type": "kubernetes.io/dockerconfigjson",
-         "stringData": {".dockerconfigjson": docker}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca", "namespace": "kube-system"}, "data": {"ca.crt": "not a certificate"}}]});
-    assert_eq!(apply(node, &objects.to_string()).0, 0);
-    assert_eq!(apply(node, &helm_chart()).0, 0);
-    // a wrong CA keeps the chart away, and the HelmChart says so
-    Site::until("the job fails", 30, || {
-        Site::kubectl(
-            node,
-            "get helmchart argo-cd -n kube-system -o 'jsonpath={.status.conditions[?(@.type==\"Failed\")].status}'",
-        ) == "True"
-    });
-    let ca = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca", "namespace": "kube-system"}, "data": {"ca.crt": site.ca.pem()}});
-    assert_eq!(apply(node, &ca.to_string()).0, 0);
-    Site::until("Argo CD runs", 60, || {
-        Site::kubectl(
-            node,
-            "get deploy -n argocd -o jsonpath={.items[*].status.readyReplicas}",
-        ) == "1"
-    });
-
-    let repository = |password: &str| {
-        serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "charts", "namespace": "argocd", "labels": {"argocd.argoproj.io/secret-type": "repository"}},
-            "stringData": {"type": "helm", "enableOCI": "true", "url": format!("{REGISTRY}/airgap/charts"), "username": "robot$airgap+pull", "password": password}})
-        .to_string()
-    };
-    let trust = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-tls-certs-cm", "namespace": "argocd"}, "data": {REGISTRY: site.ca.pem()}});
-    assert_eq!(apply(node, &repository("wrong")).0, 0);
-    assert_eq!(apply(node, &trust.to_string()).0, 0);
-    assert_eq!(
-        apply(node, &application_set(&["cert-manager", "lost"])).0,
-        0
-    );
-    let condition = "get application cert-manager -n argocd --ignore-not-found -o jsonpath={.status.conditions[0].message}";
-    Site::until("the wrong password is told", 30, || {
-        !Site::kubectl(node, condition).is_empty()
-    });
-    let told = Site::kubectl(node, condition);
-    assert!(
-        told.contains("pull access denied") || told.contains("401"),
-        "{told}"
-    );
-    assert_eq!(apply(node, &repository(PASSWORD)).0, 0);
-    let health = |name: &str| {
-        Site::kubectl(
-            node,
-            &format!(
-                "get application {name} -n argocd -o jsonpath={{.status.sync.status}}/{{.status.health.status}}"
-            ),
+    // a registries.yaml with a misspelt field, then one whose password is wrong
+    let registries = Site::registries();
+    server
+        .put(
+            "/etc/rancher/rke2/registries.yaml",
+            "600",
+            registries.replace("endpoint", "endpoints").as_bytes(),
         )
-    };
-    Site::until("the good one is healthy", 60, || {
-        health("cert-manager") == "Synced/Healthy"
-    });
-    Site::until("the lost one is not", 60, || {
-        health("lost") == "Synced/Degraded"
-    });
-    let reason = Site::kubectl(
-        node,
-        "get application lost -n argocd -o jsonpath={.status.health.message}",
+        .unwrap();
+    refused(
+        server,
+        "server",
+        &config,
+        "failed to parse /etc/rancher/rke2/registries.yaml",
+    );
+    server
+        .put(
+            "/etc/rancher/rke2/registries.yaml",
+            "600",
+            registries.replace(PASSWORD, "wrong").as_bytes(),
+        )
+        .unwrap();
+    refused(server, "server", &config, "failed to get runtime image");
+    server
+        .put(
+            "/etc/rancher/rke2/registries.yaml",
+            "600",
+            registries.as_bytes(),
+        )
+        .unwrap();
+    assert_eq!(site.cluster.escapes(), Vec::<String>::new());
+
+    server
+        .put("/etc/rancher/rke2/config.yaml", "600", config.as_bytes())
+        .unwrap();
+    Site::start_unit(server, "rke2-server");
+    joins_that_are_refused(&site, server);
+}
+
+fn refused(node: &Node, role: &str, config: &str, words: &str) {
+    node.put("/etc/rancher/rke2/config.yaml", "600", config.as_bytes())
+        .unwrap();
+    let output = node.sh(&format!("timeout 20 rke2 {role}")).unwrap();
+    assert!(
+        output.code != 0 && output.stderr.contains(words),
+        "{words}: {output:?}"
+    );
+}
+
+/// The second half: what a running server refuses, and where a pull goes that no mirror serves.
+fn joins_that_are_refused(site: &Site, server: &Node) {
+    let registries = Site::registries();
+    let token = server
+        .sh("cat /var/lib/rancher/rke2/server/token")
+        .unwrap()
+        .stdout;
+    let agent = site.cluster.node("w1");
+    let joins = format!(
+        "{}server: https://{}:9345\n",
+        site.config(),
+        server.address()
+    );
+    site.prepare(agent, &joins);
+    let forged = format!("{joins}token: K10{}::server:x\n", "0".repeat(64));
+    refused(agent, "agent", &forged, "token CA hash does not match");
+    refused(
+        agent,
+        "agent",
+        &format!("{joins}token: wrong\n"),
+        "401 Unauthorized",
+    );
+    refused(agent, "agent", &joins, "--token is required");
+    refused(
+        agent,
+        "server",
+        &format!("{joins}token: {token}\ncluster-cidr: 10.99.0.0/16\n"),
+        "critical configuration value mismatch between servers: cluster-cidr",
+    );
+    // without `runtime-image` the mirror still serves it, and what the mirror lacks is asked of docker.io
+    agent
+        .put(
+            "/etc/rancher/rke2/registries.yaml",
+            "600",
+            registries
+                .replace("airgap/docker.io/", "airgap/nowhere/")
+                .as_bytes(),
+        )
+        .unwrap();
+    let bare = joins
+        .lines()
+        .filter(|line| !line.starts_with("runtime-image"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    refused(
+        agent,
+        "agent",
+        &format!("{bare}\ntoken: {token}\n"),
+        "failed to get runtime image docker.io/rancher/rke2-runtime",
     );
     assert!(
-        reason.contains("ImagePullBackOff") && reason.contains("quay.io/never/pushed:v1"),
-        "{reason}"
+        site.cluster
+            .dns()
+            .foreign()
+            .iter()
+            .any(|query| query.name == "registry-1.docker.io")
     );
-    assert_eq!(site.cluster.escapes(), Vec::<String>::new());
-}
-
-fn apply(node: &airgap_testkit::cluster::Node, objects: &str) -> (i32, String) {
-    node.put("/tmp/objects", "600", objects.as_bytes()).unwrap();
-    let output = Site::kubectl_raw(
-        node,
-        "apply --server-side --force-conflicts --field-manager=airgap -f - < /tmp/objects",
-    );
-    (output.code, output.stderr)
-}
-
-fn helm_chart() -> String {
-    serde_json::json!({"apiVersion": "helm.cattle.io/v1", "kind": "HelmChart", "metadata": {"name": "argo-cd", "namespace": "kube-system"},
-        "spec": {"chart": format!("oci://{REGISTRY}/airgap/charts/argo-cd"), "version": "10.1.1", "targetNamespace": "argocd", "failurePolicy": "retry",
-            "dockerRegistrySecret": {"name": "pull"}, "repoCAConfigMap": {"name": "ca"}}})
-    .to_string()
-}
-
-fn application_set(names: &[&str]) -> String {
-    let version = |name: &str| {
-        if name == "cert-manager" {
-            "1.20.0"
-        } else {
-            "1.0.0"
-        }
-    };
-    let elements: Vec<_> = names
-        .iter()
-        .map(|name| serde_json::json!({"name": name, "version": version(name), "values": "{}"}))
-        .collect();
-    serde_json::json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "metadata": {"name": "airgap", "namespace": "argocd"},
-        "spec": {"goTemplate": true, "goTemplateOptions": ["missingkey=error"], "generators": [{"list": {"elements": elements}}],
-            "syncPolicy": {"applicationsSync": "create-update", "preserveResourcesOnDeletion": true},
-            "template": {"metadata": {"name": "{{ .name }}"}, "spec": {"project": "default",
-                "destination": {"server": "https://kubernetes.default.svc", "namespace": "{{ .name }}"},
-                "source": {"repoURL": format!("{REGISTRY}/airgap/charts"), "chart": "{{ .name }}", "targetRevision": "{{ .version }}",
-                    "helm": {"releaseName": "{{ .name }}", "values": "{{ .values }}"}},
-                "syncPolicy": {"automated": {"prune": true, "selfHeal": true}, "syncOptions": ["CreateNamespace=true"], "retry": {"limit": -1}}}}}})
-    .to_string()
 }

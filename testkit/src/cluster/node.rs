@@ -50,7 +50,7 @@ install -d -m 700 -o ops -g ops /home/ops/.ssh
 cat > /home/ops/.ssh/authorized_keys
 chown ops: /home/ops/.ssh/authorized_keys
 chmod 600 /home/ops/.ssh/authorized_keys
-systemctl restart ssh
+systemctl enable --now ssh 2>/dev/null
 "#;
 
 impl Node {
@@ -151,7 +151,7 @@ impl Node {
             if ["running", "degraded"].contains(&output.stdout.as_str()) {
                 return Ok(());
             }
-            if start.elapsed() > Duration::from_secs(60) {
+            if start.elapsed() > Duration::from_mins(1) {
                 return Err(Error::Node {
                     node: self.spec.name.clone(),
                     message: format!("systemd is {:?} {}", output.stdout, output.stderr),

@@ -28,7 +28,7 @@ pub(crate) async fn run(server: &Server) {
         collect(&dir, &mut files);
         files.sort();
         for path in files {
-            let Ok(text) = std::fs::read_to_string(&path) else {
+            let Ok(text) = fs_err::read_to_string(&path) else {
                 continue;
             };
             let sum = sha256(text.as_bytes());
@@ -50,7 +50,7 @@ pub(crate) async fn run(server: &Server) {
 }
 
 fn collect(dir: &Path, out: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+    for entry in fs_err::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         let skipped = path.with_file_name(format!("{name}.skip")).exists();
@@ -83,8 +83,8 @@ async fn apply(server: &Server, path: &Path, text: &str, sum: &str) -> Result<()
     let mut applied = Vec::new();
     for mut object in objects {
         let found = object["kind"].as_str().unwrap_or_default().to_owned();
-        let served = server.peers.read(kinds::served);
-        let kind = served
+        let all = server.peers.read(kinds::served);
+        let kind = all
             .into_iter()
             .find(|kind| kind.kind == found && object["apiVersion"] == kind.api_version().as_str());
         let kind = kind.context(format!(

@@ -79,7 +79,7 @@ pub(crate) fn write(state: &mut State, request: Write) -> Answer {
     if matches!(verb, Verb::Merge) {
         let mut object = live.ok_or_else(|| ApiError::not_found(&kind, &name))?;
         merge(&mut object, &body);
-        return store(state, &kind, &key, object);
+        return Ok(store(state, &kind, &key, object));
     }
     check(state, &kind, &namespace, &name, &mut body)?;
     match verb {
@@ -88,10 +88,10 @@ pub(crate) fn write(state: &mut State, request: Write) -> Answer {
             "AlreadyExists",
             format!("{} {name:?} already exists", kind.plural),
         )),
-        Verb::Create => store(state, &kind, &key, body),
+        Verb::Create => Ok(store(state, &kind, &key, body)),
         Verb::Apply { manager, force } => {
             let object = apply(live, body, &manager, force, &name)?;
-            store(state, &kind, &key, object)
+            Ok(store(state, &kind, &key, object))
         }
         Verb::Merge | Verb::Delete => Ok(Value::Null),
     }
@@ -327,7 +327,7 @@ pub(crate) fn merge(object: &mut Value, patch: &Value) {
 }
 
 /// Puts an object into the state, with the fields the API server owns.
-pub(crate) fn store(state: &mut State, kind: &Kind, key: &str, mut object: Value) -> Answer {
+pub(crate) fn store(state: &mut State, kind: &Kind, key: &str, mut object: Value) -> Value {
     let live = state.objects.get(key);
     let strip = |value: &Value| {
         let mut value = value.clone();
@@ -340,7 +340,7 @@ pub(crate) fn store(state: &mut State, kind: &Kind, key: &str, mut object: Value
     if let Some(live) = live
         && strip(live) == strip(&object)
     {
-        return Ok(live.clone());
+        return live.clone();
     }
     let metadata = &mut object["metadata"];
     metadata["resourceVersion"] = (state.revision + 1).to_string().into();
@@ -371,7 +371,7 @@ pub(crate) fn store(state: &mut State, kind: &Kind, key: &str, mut object: Value
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
     }
     state.objects.insert(key.to_owned(), object.clone());
-    Ok(object)
+    object
 }
 
 fn delete(state: &mut State, kind: &Kind, name: &str, key: &str) -> Answer {

@@ -159,9 +159,8 @@ async fn put_status(
                 return Ok(());
             };
             live["status"] = status;
-            api::store(state, &kind, &key, live)
-                .map(|_| ())
-                .map_err(|error| Fail::new(error.message))
+            api::store(state, &kind, &key, live);
+            Ok(())
         })
         .await
 }
@@ -218,8 +217,7 @@ async fn expand(server: &Server, namespace: &str, set: &Value) -> Result<()> {
                     }
                     application = next;
                 }
-                api::store(state, &applications, &key, application)
-                    .map_err(|error| Fail::new(error.message))?;
+                api::store(state, &applications, &key, application);
             }
             if policy == "sync" || policy == "create-delete" {
                 let prefix = applications.prefix(Some(namespace));
@@ -340,7 +338,7 @@ async fn sync(server: &Server, argo: &str, application: &Value) -> Result<()> {
                     return Err(Fail::new(format!("one or more objects failed to apply, reason: namespaces {namespace:?} not found")));
                 }
                 let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-                api::store(state, &namespaces, &key, object).map_err(|error| Fail::new(error.message))?;
+                api::store(state, &namespaces, &key, object);
             }
             workloads::put(state, &release, &namespace, &work, false)
         })

@@ -49,15 +49,15 @@ pub(crate) async fn stage(
             false,
             &data.join("agent/containerd/content"),
         );
-        let pulled = puller
+        let image = puller
             .pull(&name)
             .await
             .context(format!("failed to get runtime image {reference}"))?;
         if dir.exists() {
-            std::fs::remove_dir_all(&dir)?;
+            fs_err::remove_dir_all(&dir)?;
         }
-        std::fs::create_dir_all(&dir)?;
-        for layer in pulled.manifest["layers"].as_array().into_iter().flatten() {
+        fs_err::create_dir_all(&dir)?;
+        for layer in image.manifest["layers"].as_array().into_iter().flatten() {
             unpack(
                 &puller.blob_path(layer["digest"].as_str().unwrap_or_default()),
                 &dir,
@@ -70,25 +70,25 @@ pub(crate) async fn stage(
                 )));
             }
         }
-        std::fs::write(dir.join(".extracted"), pulled.digest.as_bytes())?;
+        fs_err::write(dir.join(".extracted"), image.digest.as_bytes())?;
         log::info(format!(
             "Extracted runtime image {} from {}",
-            pulled.digest, pulled.origin
+            image.digest, image.origin
         ));
     }
     let link = data.join("bin");
     // replaced by rename, so that a reader always finds one of the two
     let next = data.join(".bin.next");
-    let _ = std::fs::remove_file(&next);
+    let _ = fs_err::remove_file(&next);
     std::os::unix::fs::symlink(dir.join("bin"), &next)?;
-    std::fs::rename(&next, &link).context(link.display())?;
+    fs_err::rename(&next, &link).context(link.display())?;
     Ok(Staged {
         charts: dir.join("charts"),
     })
 }
 
 fn unpack(layer: &Path, into: &Path) -> Result<()> {
-    let file = std::fs::File::open(layer).context(layer.display())?;
+    let file = fs_err::File::open(layer).context(layer.display())?;
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
     for entry in archive.entries()? {
         let mut entry = entry?;

@@ -195,11 +195,12 @@ impl Chart {
         let scope = json!({"Values": all, "Release": {"Name": release, "Namespace": namespace, "Service": "Helm"},
             "Chart": {"Name": self.name, "Version": self.version}});
         let mut out = Vec::new();
-        for (path, text) in self
-            .files
-            .iter()
-            .filter(|(path, _)| path.starts_with("templates/") && path.ends_with(".yaml"))
-        {
+        for (path, text) in self.files.iter().filter(|(path, _)| {
+            path.starts_with("templates/")
+                && std::path::Path::new(path)
+                    .extension()
+                    .is_some_and(|end| end == "yaml")
+        }) {
             let Some(rendered) = render(text, &scope).context(path)? else {
                 return Ok(vec![self.listed(release, known)?]);
             };

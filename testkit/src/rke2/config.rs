@@ -231,7 +231,7 @@ impl Config {
         }
         let folder = file.with_extension("yaml.d");
         if folder.is_dir() {
-            let mut extra: Vec<_> = std::fs::read_dir(&folder)?
+            let mut extra: Vec<_> = fs_err::read_dir(&folder)?
                 .filter_map(|entry| Some(entry.ok()?.path()))
                 .collect();
             extra.retain(|path| {
@@ -242,7 +242,7 @@ impl Config {
             files.extend(extra);
         }
         for path in files {
-            let text = std::fs::read_to_string(&path).context(path.display())?;
+            let text = fs_err::read_to_string(&path).context(path.display())?;
             config
                 .merge(role, &text)
                 .context(format!("failed to read config {}", path.display()))?;
@@ -390,7 +390,7 @@ impl Config {
         let Some(path) = self.get("token-file") else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path).context(format!("token-file {path}"))?;
+        let text = fs_err::read_to_string(path).context(format!("token-file {path}"))?;
         let token = text.trim();
         if token.is_empty() {
             return Err(Fail::new(format!("token-file {path} is empty")));
@@ -453,7 +453,7 @@ mod tests {
     fn load(role: Role, text: &str) -> Result<Config> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.yaml");
-        std::fs::write(&file, text).unwrap();
+        fs_err::write(&file, text).unwrap();
         Config::load(role, &file, &[])
     }
 
@@ -480,9 +480,9 @@ mod tests {
     fn later_files_replace_and_plus_appends() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.yaml");
-        std::fs::write(&file, "tls-san: [a]\nnode-label: [x=1]\n").unwrap();
-        std::fs::create_dir(dir.path().join("config.yaml.d")).unwrap();
-        std::fs::write(
+        fs_err::write(&file, "tls-san: [a]\nnode-label: [x=1]\n").unwrap();
+        fs_err::create_dir(dir.path().join("config.yaml.d")).unwrap();
+        fs_err::write(
             dir.path().join("config.yaml.d/1.yaml"),
             "tls-san+: [b]\nnode-label: [y=2]\n",
         )

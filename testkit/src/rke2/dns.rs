@@ -20,7 +20,7 @@ pub(crate) async fn cluster(name: &str, coredns: &Value) -> Result<IpAddr> {
     if let Some(address) = hosts_plugin(name, coredns)? {
         return Ok(address);
     }
-    let text = std::fs::read_to_string(RESOLV_CONF).context(RESOLV_CONF)?;
+    let text = fs_err::read_to_string(RESOLV_CONF).context(RESOLV_CONF)?;
     let mut last = Fail::new("no nameserver");
     for server in text
         .lines()

@@ -139,14 +139,14 @@ async fn report(server: &Server, chart: &Value, error: Option<&str>) -> Result<(
             let Some(mut live) = state.objects.get(&key).cloned() else { return Ok(()) };
             live["status"] = json!({"jobName": job_name, "conditions": [{"type": "JobCreated", "status": "True", "reason": "Job created"},
                 {"type": "Failed", "status": failed, "message": message}]});
-            api::store(state, &charts, &key, live).map_err(|error| Fail::new(error.message))?;
+            api::store(state, &charts, &key, live);
             let complete = if error.is_none() { "True" } else { "False" };
             let job = json!({"apiVersion": "batch/v1", "kind": "Job",
                 "metadata": {"name": job_name, "namespace": namespace, "annotations": {"standin.airgap/log": message}},
                 "spec": {}, "status": {"succeeded": usize::from(error.is_none()), "failed": usize::from(error.is_some()),
                     "conditions": [{"type": "Complete", "status": complete}]}});
             let key = jobs.key(&namespace, &job_name);
-            api::store(state, &jobs, &key, job).map_err(|error| Fail::new(error.message))?;
+            api::store(state, &jobs, &key, job);
             Ok(())
         })
         .await
@@ -228,9 +228,8 @@ fn put(state: &mut State, object: Value) -> Result<()> {
         text(&object["metadata"]["namespace"]),
         text(&object["metadata"]["name"]),
     );
-    api::store(state, &kind, &key, object)
-        .map(|_| ())
-        .map_err(|error| Fail::new(error.message))
+    api::store(state, &kind, &key, object);
+    Ok(())
 }
 
 /// The job's own pod: its image has to be pulled on a node before helm can run.

@@ -6,6 +6,7 @@ use super::store::State;
 
 /// One kind, as discovery tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "Kubernetes calls the field so")]
 pub(crate) struct Kind {
     pub(crate) group: String,
     pub(crate) version: String,

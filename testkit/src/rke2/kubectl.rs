@@ -67,7 +67,7 @@ impl Api {
             .map(str::to_owned)
             .or_else(|| std::env::var("KUBECONFIG").ok())
             .unwrap_or_else(|| "/etc/rancher/rke2/rke2.yaml".into());
-        let text = std::fs::read_to_string(&path)
+        let text = fs_err::read_to_string(&path)
             .map_err(|error| Fail::new(format!("error: stat {path}: {error}")))?;
         let config = yaml::one(&text)?;
         let field = |value: &Value| -> Result<Vec<u8>> {
@@ -243,8 +243,7 @@ impl Api {
             if file == "-" {
                 std::io::stdin().read_to_string(&mut text)?;
             } else {
-                text =
-                    std::fs::read_to_string(file).context(format!("error: the path {file:?}"))?;
+                text = fs_err::read_to_string(file).context(format!("error: the path {file:?}"))?;
             }
             out.extend(yaml::many(&text).context(format!("error: error parsing {file}"))?);
         }
@@ -294,12 +293,12 @@ impl Api {
         } else {
             "configured"
         };
-        let mut out = String::new();
+        let mut out = Vec::new();
         for mut object in Self::documents(args)? {
             let (kind, namespace, name) = self.place(&mut object, args).await?;
             let path = kind.path(Some(&namespace), Some(&name));
             if args.has("dry-run") {
-                out.push_str(&format!("{}/{name} {side} (dry run)\n", label(&kind)));
+                out.push(format!("{}/{name} {side} (dry run)\n", label(&kind)));
                 continue;
             }
             self.call(
@@ -308,9 +307,9 @@ impl Api {
                 Some(&object),
             )
             .await?;
-            out.push_str(&format!("{}/{name} {side}\n", label(&kind)));
+            out.push(format!("{}/{name} {side}\n", label(&kind)));
         }
-        Ok(out)
+        Ok(out.concat())
     }
 
     async fn create(&self, args: &Args) -> Result<String> {
@@ -323,7 +322,7 @@ impl Api {
                 .await?;
             return Ok(format!("namespace/{name} created\n"));
         }
-        let mut out = String::new();
+        let mut out = Vec::new();
         for mut object in Self::documents(args)? {
             let (kind, namespace, name) = self.place(&mut object, args).await?;
             self.call(
@@ -332,9 +331,9 @@ impl Api {
                 Some(&object),
             )
             .await?;
-            out.push_str(&format!("{}/{name} created\n", label(&kind)));
+            out.push(format!("{}/{name} created\n", label(&kind)));
         }
-        Ok(out)
+        Ok(out.concat())
     }
 
     async fn delete(&self, args: &Args) -> Result<String> {
@@ -348,24 +347,24 @@ impl Api {
                 targets.push((kind, object));
             }
         }
-        let mut out = String::new();
+        let mut out = Vec::new();
         for (kind, object) in targets {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let path = kind.path(object["metadata"]["namespace"].as_str(), Some(name));
             match self.call(Method::DELETE, &path, None).await {
-                Ok(_) => out.push_str(&format!("{} \"{name}\" deleted\n", label(&kind))),
+                Ok(_) => out.push(format!("{} \"{name}\" deleted\n", label(&kind))),
                 Err(error) if args.has("ignore-not-found") && error.0.contains("(NotFound)") => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(out)
+        Ok(out.concat())
     }
 
     async fn patch(&self, args: &Args) -> Result<String> {
         let patch = match (args.value("patch"), args.value("patch-file")) {
             (Some(text), _) => text.to_owned(),
             (None, Some("-" | "/dev/stdin")) => std::io::read_to_string(std::io::stdin())?,
-            (None, Some(file)) => std::fs::read_to_string(file).context(file)?,
+            (None, Some(file)) => fs_err::read_to_string(file).context(file)?,
             (None, None) => {
                 return Err(Fail::new(
                     "error: must specify --patch or --patch-file containing the contents of the patch",
@@ -376,7 +375,7 @@ impl Api {
             return Err(Fail::new("airgap stand-in kubectl knows only --type=merge"));
         }
         let patch = yaml::one(&patch)?;
-        let mut out = String::new();
+        let mut out = Vec::new();
         for (kind, name) in self.targets(&args.words[1..]).await? {
             let name = name.context("error: a resource name is needed")?;
             self.call(
@@ -385,9 +384,9 @@ impl Api {
                 Some(&patch),
             )
             .await?;
-            out.push_str(&format!("{}/{name} patched\n", label(&kind)));
+            out.push(format!("{}/{name} patched\n", label(&kind)));
         }
-        Ok(out)
+        Ok(out.concat())
     }
 
     async fn label(&self, args: &Args, command: &str) -> Result<String> {
@@ -408,7 +407,7 @@ impl Api {
             };
         }
         let patch = json!({"metadata": {field: map}});
-        let mut out = String::new();
+        let mut out = Vec::new();
         for (kind, name) in self.targets(&names).await? {
             let name = name.context("error: a resource name is needed")?;
             self.call(
@@ -417,9 +416,9 @@ impl Api {
                 Some(&patch),
             )
             .await?;
-            out.push_str(&format!("{}/{name} {command}ed\n", label(&kind)));
+            out.push(format!("{}/{name} {command}ed\n", label(&kind)));
         }
-        Ok(out)
+        Ok(out.concat())
     }
 
     async fn wait(&self, args: &Args) -> Result<String> {
@@ -444,16 +443,11 @@ impl Api {
                     .iter()
                     .all(|(_, object)| output::met(object, &wanted))
             {
-                return Ok(objects
-                    .iter()
-                    .map(|(kind, object)| {
-                        format!(
-                            "{}/{} condition met\n",
-                            label(kind),
-                            object["metadata"]["name"].as_str().unwrap_or_default()
-                        )
-                    })
-                    .collect());
+                let lines = objects.iter().map(|(kind, object)| {
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    format!("{}/{name} condition met\n", label(kind))
+                });
+                return Ok(lines.collect::<Vec<_>>().concat());
             }
             if start.elapsed() >= limit {
                 return Err(Fail::new(format!(

@@ -39,7 +39,7 @@ pub(crate) fn check_password(state: &mut State, claim: &Value) -> Result<()> {
     }
     let object = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "immutable": true,
         "metadata": {"name": name, "namespace": "kube-system"}, "data": {"hash": api_base64(&hash)}});
-    api::store(state, &secret, &key, object).map_err(|error| Fail::new(error.message))?;
+    api::store(state, &secret, &key, object);
     Ok(())
 }
 
@@ -74,8 +74,7 @@ pub(crate) async fn sync(server: &Server, report: &Value) -> Result<Value> {
                 for (key, status) in statuses {
                     if let Some(mut pod) = state.objects.get(&key).cloned() {
                         pod["status"] = status;
-                        api::store(state, &pods, &key, pod)
-                            .map_err(|error| Fail::new(error.message))?;
+                        api::store(state, &pods, &key, pod);
                     }
                 }
                 Ok(())
@@ -171,7 +170,7 @@ pub(crate) fn expire(state: &mut State) -> Result<()> {
             "Kubelet stopped posting node status.",
             "Unknown",
         );
-        api::store(state, &nodes, &key, node).map_err(|error| Fail::new(error.message))?;
+        api::store(state, &nodes, &key, node);
     }
     Ok(())
 }
@@ -235,7 +234,7 @@ fn register(state: &mut State, report: &Value, name: &str, ready: bool, now: i64
     {
         all.push(json!({"type": "EtcdIsVoter", "status": "True", "reason": "MemberNotLearner", "message": "Node is a voting member of the etcd cluster"}));
     }
-    api::store(state, &nodes, &key, node).map_err(|error| Fail::new(error.message))?;
+    api::store(state, &nodes, &key, node);
     for (pod, image) in report["static"].as_object().into_iter().flatten() {
         upsert_pod(
             state,
@@ -283,6 +282,6 @@ pub(crate) fn upsert_pod(
         pod["status"] = json!({"phase": "Pending"});
     }
     pod["spec"] = json!({"nodeName": node, "containers": containers});
-    api::store(state, &pods, &key, pod).map_err(|error| Fail::new(error.message))?;
+    api::store(state, &pods, &key, pod);
     Ok(())
 }

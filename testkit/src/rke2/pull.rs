@@ -97,7 +97,7 @@ impl Puller {
 
     fn note(&self, text: &str) {
         let Some(path) = &self.log else { return };
-        if let Ok(mut file) = std::fs::OpenOptions::new()
+        if let Ok(mut file) = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)
@@ -166,8 +166,8 @@ impl Puller {
 
     fn keep(&self, digest: &str, bytes: &[u8]) -> Result<()> {
         let path = self.blob_path(digest);
-        std::fs::create_dir_all(path.parent().context("no parent")?)?;
-        std::fs::write(&path, bytes).context(path.display())
+        fs_err::create_dir_all(path.parent().context("no parent")?)?;
+        fs_err::write(&path, bytes).context(path.display())
     }
 
     async fn blob(&self, session: &Session, descriptor: &Value) -> Result<()> {
@@ -181,7 +181,7 @@ impl Puller {
         if path.metadata().is_ok_and(|meta| meta.len() == size) {
             return Ok(());
         }
-        std::fs::create_dir_all(path.parent().context("no parent")?)?;
+        fs_err::create_dir_all(path.parent().context("no parent")?)?;
         let response = session.get(&format!("blobs/{digest}"), "*/*").await?;
         let mut file = tempfile::NamedTempFile::new_in(path.parent().context("no parent")?)?;
         let (mut hasher, mut seen) = (Sha256::new(), 0_u64);
@@ -226,7 +226,7 @@ impl Session {
     ) -> Result<Self> {
         let mut builder = Client::builder()
             .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(60))
+            .read_timeout(Duration::from_mins(1))
             .http1_only()
             .no_proxy()
             .user_agent("containerd/airgap-standin");
@@ -235,7 +235,7 @@ impl Session {
         }
         if let Some(tls) = &config.tls {
             if let Some(file) = &tls.ca_file {
-                let pem = std::fs::read(file).context(format!("ca_file {file}"))?;
+                let pem = fs_err::read(file).context(format!("ca_file {file}"))?;
                 for certificate in reqwest::Certificate::from_pem_bundle(&pem)
                     .context(format!("ca_file {file}"))?
                 {
@@ -244,8 +244,8 @@ impl Session {
             }
             if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
                 let pem = [
-                    std::fs::read(cert).context(cert)?,
-                    std::fs::read(key).context(key)?,
+                    fs_err::read(cert).context(cert)?,
+                    fs_err::read(key).context(key)?,
                 ]
                 .concat();
                 builder = builder.identity(reqwest::Identity::from_pem(&pem)?);

@@ -38,6 +38,7 @@ pub(crate) struct RegistryConfig {
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "RKE2 calls the field so")]
 pub(crate) struct Auth {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
@@ -73,7 +74,7 @@ impl Registries {
         if !path.exists() {
             return Ok(Self::default());
         }
-        let text = std::fs::read_to_string(path).context(path.display())?;
+        let text = fs_err::read_to_string(path).context(path.display())?;
         Self::parse(&text).context(format!("failed to parse {}", path.display()))
     }
 

@@ -41,7 +41,7 @@ impl Info {
             .and_then(|bin| bin.parent())
             .map_or_else(|| PathBuf::from("/usr/local"), PathBuf::from);
         let path = prefix.join("share/rke2/airgap-standin.json");
-        let text = std::fs::read_to_string(&path).context(path.display())?;
-        Ok(serde_json::from_str(&text).context(path.display())?)
+        let text = fs_err::read_to_string(&path).context(path.display())?;
+        serde_json::from_str(&text).context(path.display())
     }
 }

@@ -175,7 +175,7 @@ fn write_credentials(peers: &Peers, data: &Path) -> Result<()> {
     }
     tls::write_secret(&dir.join("tls/server-ca.crt"), cluster.ca_cert.as_bytes())?;
     tls::write_secret(&dir.join("tls/server-ca.key"), cluster.ca_key.as_bytes())?;
-    std::fs::create_dir_all(dir.join("manifests"))?;
+    fs_err::create_dir_all(dir.join("manifests"))?;
     Ok(())
 }
 
@@ -202,7 +202,7 @@ fn stage_charts(server: &Server, staged: &Staged) -> Result<()> {
         cluster.ingress.iter().map(String::as_str).collect()
     };
     let manifests = server.data.join("server/manifests");
-    for entry in std::fs::read_dir(&staged.charts).context(staged.charts.display())? {
+    for entry in fs_err::read_dir(&staged.charts).context(staged.charts.display())? {
         let path = entry?.path();
         let (Some(stem), Some(file)) =
             (path.file_stem().and_then(|s| s.to_str()), path.file_name())
@@ -218,9 +218,9 @@ fn stage_charts(server: &Server, staged: &Staged) -> Result<()> {
         };
         let target = manifests.join(file);
         if wanted && !cluster.disable.iter().any(|name| name == stem) {
-            std::fs::copy(&path, &target).context(target.display())?;
+            fs_err::copy(&path, &target).context(target.display())?;
         } else if target.exists() {
-            std::fs::remove_file(&target)?;
+            fs_err::remove_file(&target)?;
         }
     }
     Ok(())
@@ -259,7 +259,7 @@ impl Server {
         loop {
             match self.peers.catch_up().await {
                 Ok(()) => return Ok(()),
-                Err(error) if quiet % 10 == 0 => log::info(format!(
+                Err(error) if quiet.is_multiple_of(10) => log::info(format!(
                     "Waiting for etcd server to become available: {error}"
                 )),
                 Err(_) => {}
@@ -384,7 +384,7 @@ impl Server {
             use std::os::unix::fs::PermissionsExt as _;
             let bits = u32::from_str_radix(mode, 8)
                 .map_err(|error| Fail::new(format!("write-kubeconfig-mode {mode}: {error}")))?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(bits))?;
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(bits))?;
         }
         Ok(())
     }

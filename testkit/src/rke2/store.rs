@@ -120,10 +120,10 @@ impl Disk {
             return Ok(None);
         }
         let path = self.dir.join("member/snap/db");
-        let text = std::fs::read(&path).context(path.display())?;
+        let text = fs_err::read(&path).context(path.display())?;
         let state = serde_json::from_slice(&text).context(path.display())?;
         Ok(Some((
-            std::fs::read_to_string(name)?.trim().to_owned(),
+            fs_err::read_to_string(name)?.trim().to_owned(),
             state,
         )))
     }

@@ -107,12 +107,12 @@ pub(crate) fn server_config(pair: &Pair, client_ca: &str) -> Result<Arc<ServerCo
 
 /// Writes a file that only root may read.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
     use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
     let dir = path.parent().context("no parent")?;
-    std::fs::create_dir_all(dir).context(dir.display())?;
+    fs_err::create_dir_all(dir).context(dir.display())?;
     let next = path.with_extension("next");
-    let mut file = std::fs::OpenOptions::new()
+    let mut file = fs_err::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
@@ -120,5 +120,5 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> Result<()> {
         .open(&next)
         .context(next.display())?;
     file.write_all(bytes).context(next.display())?;
-    std::fs::rename(&next, path).context(path.display())
+    fs_err::rename(&next, path).context(path.display())
 }

@@ -51,7 +51,7 @@ impl Token {
     pub(crate) fn random() -> String {
         use std::io::Read as _;
         let mut bytes = [0_u8; 16];
-        match std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)) {
+        match fs_err::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)) {
             Ok(()) => hex::encode(bytes),
             // without randomness the clock has to do: a test cluster guards nothing
             Err(_) => sha256(jiff::Timestamp::now().to_string().as_bytes())[7..39].to_owned(),

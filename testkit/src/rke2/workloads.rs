@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::api;
 use super::chart::Workload;
-use super::fail::{Context as _, Fail, Result};
+use super::fail::{Context as _, Result};
 use super::kinds;
 use super::nodes;
 use super::server::Server;
@@ -69,7 +69,7 @@ pub(crate) fn put(
         object["metadata"]["namespace"] = namespace.into();
         object["metadata"]["labels"] = json!({"standin.airgap/release": format!("{namespace}.{release}"), "standin.airgap/cni": cni.to_string()});
         object["spec"] = json!({"replicas": 1, "template": {"spec": {"containers": containers, "nodeSelector": workload.node_selector}}});
-        api::store(state, &kind, &key, object).map_err(|error| Fail::new(error.message))?;
+        api::store(state, &kind, &key, object);
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ fn reconcile(state: &mut State) -> Result<()> {
                 );
                 nodes::upsert_pod(state, &namespace, &pod, &node, &images, &labels)?;
             }
-            status(state, &kind, &namespace, &own, &owner, &object)?;
+            status(state, &kind, &namespace, &own, &owner, &object);
         }
     }
     state.objects.retain(|key, object| {
@@ -175,7 +175,7 @@ fn status(
     name: &str,
     owner: &str,
     object: &Value,
-) -> Result<()> {
+) {
     let pods: Vec<&Value> = state
         .under("/pods/")
         .filter(|pod| pod["metadata"]["labels"][OWNER] == owner)
@@ -198,8 +198,7 @@ fn status(
     object["status"]["standinReady"] = all.into();
     object["status"]["standinReason"] = reason.into();
     let key = kind.key(namespace, name);
-    api::store(state, kind, &key, object).map_err(|error| Fail::new(error.message))?;
-    Ok(())
+    api::store(state, kind, &key, object);
 }
 
 /// Why a pod does not run, if it said so.

@@ -57,7 +57,7 @@ pub(super) fn fill_text(text: &str, parameters: &Value, style: Style) -> Result<
             match lookup(parameters, action.trim()) {
                 Some(value) => out.push_str(&plain(value)),
                 // the older form leaves what it does not know as it was
-                None => out.push_str(&format!("{{{{{action}}}}}")),
+                None => out.extend(["{{", action, "}}"]),
             }
         }
     }

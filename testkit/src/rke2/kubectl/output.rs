@@ -23,7 +23,8 @@ pub(super) fn render(objects: &[(Kind, Value)], single: bool, args: &Args) -> Re
         Some("name") => Ok(objects
             .iter()
             .map(|(kind, object)| format!("{}/{}\n", super::label(kind), name(object)))
-            .collect()),
+            .collect::<Vec<_>>()
+            .concat()),
         Some(format) if format.starts_with("jsonpath=") => {
             jsonpath(&whole(), &format["jsonpath=".len()..])
         }
@@ -45,10 +46,8 @@ fn columns(objects: &[(Kind, Value)], args: &Args) -> String {
     let mut out = String::new();
     for (kind, object) in objects {
         if args.has("all-namespaces") && kind.namespaced {
-            out.push_str(&format!(
-                "{}\t",
-                object["metadata"]["namespace"].as_str().unwrap_or_default()
-            ));
+            out.push_str(object["metadata"]["namespace"].as_str().unwrap_or_default());
+            out.push('\t');
         }
         let status = match kind.kind.as_str() {
             "Node" => condition(object, "Ready").map_or("Unknown".into(), |status| {
@@ -58,10 +57,6 @@ fn columns(objects: &[(Kind, Value)], args: &Args) -> String {
                     "NotReady".into()
                 }
             }),
-            "Pod" => object["status"]["phase"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
             "Application" => format!(
                 "{}\t{}",
                 object["status"]["sync"]["status"]
@@ -79,7 +74,8 @@ fn columns(objects: &[(Kind, Value)], args: &Args) -> String {
         let version = object["status"]["nodeInfo"]["kubeletVersion"]
             .as_str()
             .unwrap_or_default();
-        out.push_str(format!("{}\t{status}\t{version}", name(object)).trim_end());
+        let line = format!("{}\t{status}\t{version}", name(object));
+        out.push_str(line.trim_end());
         out.push('\n');
     }
     out
