@@ -1,6 +1,9 @@
 //! The stand-in's Argo CD and Helm controller: charts come with the access they were given, or not at all.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which end at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which end at the first surprise"
+)]
 
 use airgap_testkit::charts::Chart;
 use airgap_testkit::cluster::{ClusterSpec, Node, REGISTRY};

@@ -1,6 +1,10 @@
 //! A site with a registry that holds a whole stand-in release, and nodes prepared by hand as an installer would.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests, which end at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "helpers of tests, which end at the first surprise"
+)]
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,9 @@
 //! The stand-in RKE2 on real systemd nodes.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, which end at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which end at the first surprise"
+)]
 
 use std::time::Instant;
 
