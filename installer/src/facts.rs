@@ -7,6 +7,8 @@ mod parse;
 
 use std::{
     collections::BTreeMap,
+    fmt,
+    ops::{Deref, DerefMut},
     time::{Duration, SystemTime},
 };
 
@@ -106,11 +108,36 @@ pub struct Facts {
     pub files: BTreeMap<Utf8PathBuf, FileState>,
     /// Contents of the files asked for; absent files are absent here.
     #[serde(skip)]
-    pub contents: BTreeMap<Utf8PathBuf, Vec<u8>>,
+    pub contents: Contents,
     /// The names asked for, with the addresses DNS (not /etc/hosts) gave.
     pub resolved: BTreeMap<String, Vec<String>>,
     /// How the registry answered, by the address tried; by `host:port` where DNS was used.
     pub registry: BTreeMap<String, RegistryAnswer>,
+}
+
+/// Contents of files by path. Some are secret, so only paths and lengths are ever shown.
+#[derive(Clone, Default)]
+pub struct Contents(BTreeMap<Utf8PathBuf, Vec<u8>>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths = self.0.iter().map(|(path, content)| (path, content.len()));
+        f.debug_map().entries(lengths).finish()
+    }
+}
+
+impl Deref for Contents {
+    type Target = BTreeMap<Utf8PathBuf, Vec<u8>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Contents {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 /// An operating system's names.

@@ -3,9 +3,14 @@
 use std::time::Instant;
 
 use airgap_installer::{
-    Command, ConnectionError, Put, PutOutcome, Secrets,
-    connection::{HostKeyProblem, scan_keys},
+    Command, ConnectionError, HostKey, Put, PutOutcome, Secrets,
+    connection::{
+        HostKeyProblem,
+        known_hosts::{self, KnownHosts},
+        scan_keys,
+    },
 };
+use airgap_testkit::require_tool;
 use camino::Utf8Path;
 
 use crate::support::sshd::{Operator, Sshd, chain, connect, folder, host, sshd_runs_here, tool};
@@ -259,4 +264,54 @@ fn a_bastion_is_trusted_no_more_than_a_host_and_names_what_it_cannot_reach() {
         "{}",
         chain(&error)
     );
+}
+
+#[test]
+fn names_hashed_by_the_real_ssh_keygen_are_found() {
+    if !require_tool("ssh-keygen") {
+        return;
+    }
+    let (_folder, path) = folder();
+    tool(
+        "ssh-keygen",
+        &[
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-f",
+            path.join("k").as_str(),
+        ],
+    );
+    let public = fs_err::read_to_string(path.join("k.pub")).unwrap();
+    let key = HostKey::parse(&public).unwrap();
+    let hosts: Vec<(String, u16)> = (0..40_u16)
+        .map(|n| {
+            (
+                format!("host-{n}.corp.example"),
+                if n % 2 == 0 { 22 } else { 2000 + n },
+            )
+        })
+        .chain([("10.0.0.1".to_owned(), 22), ("fd00::1".to_owned(), 2222)])
+        .collect();
+    let text: String = hosts
+        .iter()
+        .map(|(host, port)| known_hosts::line(host, *port, &key) + "\n")
+        .collect();
+    let file = path.join("known_hosts");
+    fs_err::write(&file, &text).unwrap();
+    tool("ssh-keygen", &["-H", "-f", file.as_str()]);
+    let hashed = fs_err::read_to_string(&file).unwrap();
+    assert_eq!(hashed.matches("|1|").count(), hosts.len());
+    let known = KnownHosts::parse(&hashed, &file).unwrap();
+    for (host, port) in &hosts {
+        assert_eq!(known.verify(host, *port, &key), Ok(()), "{host}:{port}");
+        assert!(
+            known.verify(host, port + 1, &key).is_err()
+                && known.verify("other", *port, &key).is_err()
+        );
+    }
+    // and what it says the fingerprint is, we say too
+    assert!(tool("ssh-keygen", &["-lf", path.join("k.pub").as_str()]).contains(&key.fingerprint()));
 }

@@ -302,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn contents_are_read_and_never_shown() {
+        let facts = read(&framed("content\t/etc/token\tY2FuYXJ5\n")).unwrap();
+        assert_eq!(
+            facts.contents[camino::Utf8Path::new("/etc/token")],
+            b"canary"
+        );
+        let shown = format!("{facts:?}");
+        assert!(
+            shown.contains("\"/etc/token\": 6") && !shown.contains("99, 97, 110"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn the_clock_is_bounded_from_both_sides() {
         // asked at 1000, answered at 1400; the host read 6100 first and 6300 last
         assert_eq!(skew(6100, 6300, 1000, 1400), (5000, 100));
