@@ -77,6 +77,7 @@ impl Args {
             "version": locked.lock.version,
             "release": locked.lock.release,
             "changes": locked.changes,
+            "attachedUnverified": locked.attached_unverified,
         }))?;
         show(&ui, &locked.changes)?;
         let contents = format!(
@@ -91,7 +92,14 @@ impl Args {
             sources.lock_path,
             locked.lock.version,
             locked.lock.release
-        ))
+        ))?;
+        match locked.attached_unverified {
+            0 => Ok(()),
+            count => ui.line(format!(
+                "recorded {} of upstream (signatures, attestations, SBOMs); their signers were not verified",
+                render::count(count, "attachment")
+            )),
+        }
     }
 }
 
