@@ -227,9 +227,11 @@ pub(crate) fn check(entries: &[Entry]) -> Result<(), String> {
         }
         manifest::check(&entry.descriptor)?;
         let refers = matches!(entry.role, Role::Signature | Role::Referrer);
+        // what upstream keeps under a tag of its own (`sha256-….att`) is named by it
+        let named = !refers || entry.role == Role::Referrer;
         match (&entry.name, &entry.subject) {
             (None, Some(_)) if refers => {}
-            (Some(name), None) if !refers => {
+            (Some(name), subject) if named && subject.is_some() == refers => {
                 if !is_name(name) {
                     return Err(format!("the name of {digest} is no plain text"));
                 }
@@ -239,7 +241,7 @@ pub(crate) fn check(entries: &[Entry]) -> Result<(), String> {
             }
             _ if refers => {
                 return Err(format!(
-                    "{} {digest} needs a subject and no name",
+                    "{} {digest} needs a subject, and only a referrer may have a name",
                     entry.role
                 ));
             }

@@ -42,7 +42,7 @@ pub struct Addition {
     pub media_type: MediaType,
     /// What it is.
     pub role: Role,
-    /// Its full source name, such as `quay.io/argoproj/argocd:v3.4.4`; absent for signatures and referrers.
+    /// Its full source name, such as `quay.io/argoproj/argocd:v3.4.4`; absent for signatures, and for referrers without a tag.
     pub name: Option<String>,
     /// For a signature or referrer: the digest of what it belongs to.
     pub subject: Option<Digest>,
@@ -58,7 +58,7 @@ pub struct Entry {
     pub descriptor: Descriptor,
     /// What it is.
     pub role: Role,
-    /// Its full source name; absent for signatures and referrers.
+    /// Its full source name; absent for signatures, and for referrers without a tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// For a signature or referrer: the digest of what it belongs to.
