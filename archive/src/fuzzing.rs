@@ -22,13 +22,19 @@ pub fn tree(index: &[u8], manifests: &[&[u8]]) {
         return;
     };
     // what was read can be written and read again
-    let (again, sorted) = index::parse(&index::render(&info, &entries)).expect("an index that was rendered");
+    let (again, sorted) =
+        index::parse(&index::render(&info, &entries)).expect("an index that was rendered");
     assert_eq!((again, sorted.len()), (info, entries.len()));
     let Ok(mut graph) = Graph::new(&entries) else {
         return;
     };
     for children in [false, true] {
-        let group = if children { graph.children() } else { graph.top() }.to_vec();
+        let group = if children {
+            graph.children()
+        } else {
+            graph.top()
+        }
+        .to_vec();
         for ((digest, _), bytes) in group.iter().zip(manifests) {
             let _ = graph.add(digest, bytes);
         }
@@ -47,7 +53,9 @@ pub fn tables(bytes: &[u8], index_sha256: &[u8; 32]) {
 /// Decompresses bytes as a frame of so much content.
 pub fn compressed_frame(bytes: &[u8], content: usize) {
     let mut output = vec![0; content];
-    let _ = Decompressor::new().expect("memory for a decompressor").decompress(bytes, &mut output);
+    let _ = Decompressor::new()
+        .expect("memory for a decompressor")
+        .decompress(bytes, &mut output);
 }
 
 /// Makes the first frame of a bundle with this index, signed.

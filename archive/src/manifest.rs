@@ -153,7 +153,7 @@ mod tests {
         let cases = [
             (
                 MediaType::ImageIndex,
-                format!(r#"{{"schemaVersion":2,"manifests":[],"layers":[]}}"#),
+                r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#.to_owned(),
             ),
             (
                 MediaType::ImageManifest,

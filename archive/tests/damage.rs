@@ -119,7 +119,7 @@ fn every_finding_is_listed_not_only_the_first() {
     // the second half of the frames holds blobs only; the manifests lie in the first two after the head
     let damaged = &frames[3..];
     for frame in damaged {
-        bytes[(frame.start + frame.end) / 2] ^= 4;
+        bytes[usize::midpoint(frame.start, frame.end)] ^= 4;
     }
     drop(archive);
     fs_err::write(&path, &bytes).unwrap();

@@ -529,7 +529,7 @@ fn signed_things_that_are_no_bundle_are_refused() {
         (
             "another media type",
             index(&|index| {
-                index["mediaType"] = json!("application/vnd.oci.image.manifest.v1+json")
+                index["mediaType"] = json!("application/vnd.oci.image.manifest.v1+json");
             }),
         ),
         (
@@ -559,7 +559,7 @@ fn signed_things_that_are_no_bundle_are_refused() {
         ),
         (
             "a key twice",
-            index(&|_| {}).replacen("{", r#"{"schemaVersion":2,"#, 1),
+            index(&|_| {}).replacen('{', r#"{"schemaVersion":2,"#, 1),
         ),
     ];
     for (what, index) in cases {
@@ -625,7 +625,7 @@ fn signed_descriptors_that_cannot_be_meant_are_refused() {
                         .as_object_mut()
                         .unwrap()
                         .remove(annotations::ROLE),
-                )
+                );
             }),
         ),
         (
@@ -640,7 +640,7 @@ fn signed_descriptors_that_cannot_be_meant_are_refused() {
                         .as_object_mut()
                         .unwrap()
                         .remove(annotations::REF_NAME),
-                )
+                );
             }),
         ),
         (
