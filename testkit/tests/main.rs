@@ -4,6 +4,7 @@
 mod argocd;
 mod harbor;
 mod image;
+mod machines;
 mod programs;
 mod site;
 mod standin;

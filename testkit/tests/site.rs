@@ -31,6 +31,11 @@ pub(crate) struct Site {
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits until no other site of this process is up.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Whether a site can be set up here; in CI it has to be.
 pub(crate) fn possible() -> bool {
     let missing = missing();
@@ -47,7 +52,7 @@ pub(crate) fn possible() -> bool {
 
 impl Site {
     pub(crate) fn start(spec: ClusterSpec) -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let release_spec = ReleaseSpec::stock();
         let release = release_spec
             .make(
