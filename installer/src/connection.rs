@@ -9,6 +9,7 @@ mod exchange;
 pub mod known_hosts;
 mod local;
 mod login;
+mod remote;
 mod scan;
 mod ssh;
 mod transfer;

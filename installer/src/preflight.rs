@@ -5,6 +5,7 @@
 
 mod host;
 mod network;
+mod rke2;
 mod site;
 
 use serde::Serialize;
@@ -106,7 +107,7 @@ pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_
         host::kernel(&mut findings, facts);
         host::disks(&mut findings, facts, demands);
         host::software(&mut findings, facts, demands);
-        host::rke2(&mut findings, facts, inventory, demands);
+        rke2::found(&mut findings, facts, inventory, demands);
         network::host(&mut findings, facts, inventory);
     }
     network::between(&mut findings, inventory, gathered);

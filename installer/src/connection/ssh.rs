@@ -5,23 +5,24 @@
 
 use std::{
     fmt,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{TcpStream, ToSocketAddrs},
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError, TryLockError, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use camino::Utf8Path;
 use rustix::event::{PollFd, PollFlags, poll};
-use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session, Stream};
+use ssh2::{BlockDirections, Channel, ErrorCode, MethodType, Session};
 
 use super::{
     Connection, ConnectionError, Elevation, Put, PutOutcome, SudoFailure, bastion,
-    exchange::{Input, Streams, converse, line},
+    exchange::{Input, converse, line},
     local::timespec,
     login::Login,
+    remote::Remote,
     transfer::{self, Exactly},
 };
 use crate::{Command, HostKey, Output};
@@ -40,13 +41,13 @@ const HOST_KEYS: &[&str] = &[
     "rsa-sha2-512",
     "rsa-sha2-256",
 ];
-const KEEPALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A peer that has not acknowledged anything for this long is gone.
 const DEAD_AFTER: Duration = Duration::from_mins(1);
 /// How long opening a channel may take.
 const OPEN_LIMIT_MS: u32 = 30_000;
 /// What libssh2 says when it would have to wait.
-const EAGAIN: ErrorCode = ErrorCode::Session(-37);
+pub(super) const EAGAIN: ErrorCode = ErrorCode::Session(-37);
 /// sshd drops connections at random while many others log in.
 const ATTEMPTS: u32 = 4;
 
@@ -375,134 +376,12 @@ fn keep_alive(line: &Arc<Mutex<Line>>) -> mpsc::Sender<()> {
     sender
 }
 
-/// A command's streams over SSH.
-struct Remote<'a> {
-    line: &'a Line,
-    channel: Channel,
-    stderr: Stream,
-    /// libssh2 has sent part of a packet: until the rest is gone it must be asked for nothing else.
-    half_sent: bool,
-    next_keepalive: Instant,
-    broken: &'a mut bool,
-}
-
-impl<'a> Remote<'a> {
-    fn new(line: &'a Line, channel: Channel, broken: &'a mut bool) -> Self {
-        let stderr = channel.stderr();
-        Self {
-            line,
-            channel,
-            stderr,
-            half_sent: false,
-            next_keepalive: Instant::now() + KEEPALIVE,
-            broken,
-        }
-    }
-
-    /// Takes note whether libssh2 stopped in the middle of a packet.
-    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        let waits = result
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        self.half_sent = waits && sends(&self.line.session);
-        result
-    }
-}
-
 /// Tells whether libssh2 waits for the socket to take more.
 pub(super) fn sends(session: &Session) -> bool {
     matches!(
         session.block_directions(),
         BlockDirections::Outbound | BlockDirections::Both
     )
-}
-
-impl Streams for Remote<'_> {
-    fn read_stdout(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.half_sent {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            self.channel.read(buffer)
-        }
-    }
-
-    fn read_stderr(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.half_sent {
-            Err(io::ErrorKind::WouldBlock.into())
-        } else {
-            self.stderr.read(buffer)
-        }
-    }
-
-    fn write_stdin(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.channel.eof() {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let result = self.channel.write(bytes);
-        self.note(result)
-    }
-
-    fn close_stdin(&mut self) -> io::Result<()> {
-        let result = self.channel.send_eof().map_err(io::Error::from);
-        self.note(result)
-    }
-
-    fn ended(&mut self) -> bool {
-        self.channel.eof()
-    }
-
-    fn wait(&mut self, _writing: bool, at_most: Duration) -> io::Result<()> {
-        if !self.half_sent && Instant::now() >= self.next_keepalive {
-            self.next_keepalive = Instant::now() + KEEPALIVE;
-            match self.line.session.keepalive_send() {
-                Err(error) if error.code() != EAGAIN => return Err(error.into()),
-                _ => {}
-            }
-        }
-        wait_for(&self.line.session, &self.line.socket, at_most)
-    }
-
-    fn status(&mut self, at_most: Duration) -> io::Result<i32> {
-        let deadline = Instant::now() + at_most;
-        loop {
-            match self.channel.wait_close() {
-                Ok(()) => break,
-                Err(error) if error.code() == EAGAIN => {
-                    let left = deadline
-                        .checked_duration_since(Instant::now())
-                        .ok_or(io::ErrorKind::TimedOut)?;
-                    wait_for(&self.line.session, &self.line.socket, left.min(KEEPALIVE))?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let signal = self.channel.exit_signal()?.exit_signal;
-        match signal {
-            None => Ok(self.channel.exit_status()?),
-            Some(name) => Ok(128 + signal_number(&name)),
-        }
-    }
-
-    fn abandon(&mut self) {
-        *self.broken = true;
-        // the host's side then sees the end of the connection, and its script removes what it was writing
-        let _ = rustix::net::shutdown(&self.line.socket, rustix::net::Shutdown::Both);
-    }
-}
-
-fn signal_number(name: &str) -> i32 {
-    match name {
-        "HUP" => 1,
-        "INT" => 2,
-        "QUIT" => 3,
-        "ABRT" => 6,
-        "KILL" => 9,
-        "SEGV" => 11,
-        "PIPE" => 13,
-        "ALRM" => 14,
-        "TERM" => 15,
-        _ => 0,
-    }
 }
 
 /// Waits until the socket is ready for what libssh2 wants to do next.

@@ -1,7 +1,7 @@
 //! What one host must be like by itself.
 
 use super::{Demands, Findings, Severity, bytes};
-use crate::{Facts, Inventory, Role};
+use crate::Facts;
 
 const GIB: u64 = 1 << 30;
 /// The least that RKE2 documents is 4 GB; machines sold as such report somewhat less.
@@ -417,112 +417,5 @@ fn longhorn(findings: &mut Findings, facts: &Facts, install: &dyn Fn(&str, &str)
             "it takes Longhorn's devices, and mounts then fail".to_owned(),
             "add `blacklist { devnode \"^sd[a-z0-9]+\" }` to /etc/multipath.conf and `systemctl restart multipathd`".to_owned(),
         ]);
-    }
-}
-
-/// RKE2, or another Kubernetes, that is there already.
-pub(super) fn rke2(
-    findings: &mut Findings,
-    facts: &Facts,
-    inventory: &Inventory,
-    demands: &Demands,
-) {
-    use Severity::Error;
-    let host = Some(facts.host.as_str());
-    let rpms: Vec<&str> = ["rke2-common", "rke2-server", "rke2-agent"]
-        .into_iter()
-        .filter(|name| facts.packages.iter().any(|package| package == name))
-        .collect();
-    if !rpms.is_empty() {
-        findings.add(
-            "host.rke2-rpm",
-            Error,
-            host,
-            [
-                format!("the package {} is installed", rpms.join(", ")),
-                "RKE2's installer refuses to mix packages and the tarball".to_owned(),
-                format!(
-                    "dnf remove {} (this removes RKE2 from the host)",
-                    rpms.join(" ")
-                ),
-            ],
-        );
-    }
-    if facts
-        .units
-        .get("k3s.service")
-        .is_some_and(|unit| unit.active == "active")
-    {
-        findings.add(
-            "host.other-kubernetes",
-            Error,
-            host,
-            [
-                "k3s runs here".to_owned(),
-                "it and RKE2 use the same ports and networks".to_owned(),
-                "k3s-uninstall.sh, if nothing on it is needed any more".to_owned(),
-            ],
-        );
-    }
-    if let Some(version) = facts
-        .rke2
-        .version
-        .as_deref()
-        .filter(|version| *version != demands.rke2_version)
-    {
-        findings.add("host.rke2-version", Error, host, [
-            format!("RKE2 {version} is installed"),
-            format!("the bundle brings {}, and install does not change a running version", demands.rke2_version),
-            "use the bundle of that version, or remove RKE2 with `rke2-uninstall.sh` if nothing on it is needed any more".to_owned(),
-        ]);
-    }
-    let role = inventory
-        .hosts
-        .iter()
-        .find(|host| host.name == facts.host)
-        .map(|host| host.role);
-    if let (Some(is), Some(wanted)) = (facts.rke2.role, role)
-        && is != wanted
-    {
-        findings.add(
-            "host.role",
-            Error,
-            host,
-            [
-                format!("the host is a running {is}"),
-                format!(
-                    "the inventory says {wanted}, and a node's role cannot be changed in place"
-                ),
-                "correct `role`, or remove RKE2 with `rke2-uninstall.sh` and delete the node first"
-                    .to_owned(),
-            ],
-        );
-    }
-    if facts.rke2.role.is_none() {
-        let ours: &[u16] = if role == Some(Role::Server) {
-            &[6443, 9345, 2379, 2380, 10250, 80, 443]
-        } else {
-            &[10250, 80, 443]
-        };
-        let taken: Vec<String> = ours
-            .iter()
-            .filter(|port| facts.listening.contains(port))
-            .map(u16::to_string)
-            .collect();
-        if !taken.is_empty() {
-            findings.add(
-                "host.ports",
-                Error,
-                host,
-                [
-                    format!("port {} is in use", taken.join(", ")),
-                    "RKE2 and its ingress listen there".to_owned(),
-                    format!(
-                        "find and stop what listens: ss -ltnp '( sport = :{} )'",
-                        taken.join(" or sport = :")
-                    ),
-                ],
-            );
-        }
     }
 }
