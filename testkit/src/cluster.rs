@@ -99,6 +99,17 @@ pub fn missing() -> Vec<&'static str> {
     missing
 }
 
+/// Removes what killed runs left, and ends the engine they used where nobody else does.
+///
+/// # Errors
+/// Fails where the engine's gate cannot be taken.
+pub fn clean_up() -> Result<(), Error> {
+    if let Some(docker) = Docker::join()? {
+        network::remove_leftovers(&docker);
+    }
+    Ok(())
+}
+
 /// A running site.
 #[derive(Debug)]
 pub struct Cluster {

@@ -50,24 +50,45 @@ impl Docker {
     /// Fails where dockerd cannot be started; its log is named.
     pub fn start() -> Result<Self, Error> {
         let state = state_dir();
-        fs_err::create_dir_all(&state)?;
-        let name = hex::encode(sha2_short(state.as_str()));
-        let run = Utf8PathBuf::from(format!("/run/airgap-testkit-{name}"));
-        fs_err::create_dir_all(&run)?;
-        let mut docker = Self {
-            run,
-            users: None,
-            engine: None,
-        };
+        let mut docker = Self::at(&state)?;
         let gate = docker.gate()?;
         if !docker.answers() {
             docker.launch(&state)?;
         }
-        let users = File::create(docker.run.join("users.lock"))?;
-        users.lock_shared()?;
-        docker.users = Some(users);
+        docker.enlist()?;
         drop(gate);
         Ok(docker)
+    }
+
+    /// Joins the users of the engine if it runs.
+    pub(crate) fn join() -> Result<Option<Self>, Error> {
+        let mut docker = Self::at(&state_dir())?;
+        let gate = docker.gate()?;
+        if !docker.answers() {
+            return Ok(None);
+        }
+        docker.enlist()?;
+        drop(gate);
+        Ok(Some(docker))
+    }
+
+    fn at(state: &Utf8Path) -> Result<Self, Error> {
+        fs_err::create_dir_all(state)?;
+        let name = hex::encode(sha2_short(state.as_str()));
+        let run = Utf8PathBuf::from(format!("/run/airgap-testkit-{name}"));
+        fs_err::create_dir_all(&run)?;
+        Ok(Self {
+            run,
+            users: None,
+            engine: None,
+        })
+    }
+
+    fn enlist(&mut self) -> Result<(), Error> {
+        let users = File::create(self.run.join("users.lock"))?;
+        users.lock_shared()?;
+        self.users = Some(users);
+        Ok(())
     }
 
     /// One process at a time starts or ends the engine.
@@ -192,11 +213,16 @@ impl Docker {
 
     fn stop(&mut self) {
         let Ok(gate) = self.gate() else { return };
-        if let Some(users) = self.users.take() {
-            let _ = users.unlock();
-            if users.try_lock().is_err() {
-                return;
+        match self.users.take() {
+            Some(users) => {
+                let _ = users.unlock();
+                if users.try_lock().is_err() {
+                    return;
+                }
             }
+            // neither joined nor started by this handle: not its to end
+            None if self.engine.is_none() => return,
+            None => {}
         }
         let pid = fs_err::read_to_string(self.run.join("docker.pid")).unwrap_or_default();
         if let Ok(pid) = pid.trim().parse::<u32>() {

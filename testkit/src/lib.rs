@@ -17,6 +17,7 @@ pub mod requests;
 pub mod rke2;
 pub mod sampler;
 mod serve;
+pub mod site;
 pub mod tls;
 mod tokens;
 mod tool;

@@ -44,6 +44,23 @@ pub fn check_listen(address: SocketAddr) -> io::Result<()> {
 /// # Panics
 /// Panics when signals cannot be received.
 pub fn wait_for_end() {
+    let (closed, stdin) = oneshot::channel();
+    std::thread::spawn(move || {
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        let _ = closed.send(());
+    });
+    wait(async move { drop(stdin.await) });
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Panics
+/// Panics when signals cannot be received.
+pub fn wait_for_signal() {
+    wait(std::future::pending());
+}
+
+fn wait(other: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -51,15 +68,10 @@ pub fn wait_for_end() {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).expect("signals can be received");
         let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be received");
-        let (closed, stdin) = oneshot::channel();
-        std::thread::spawn(move || {
-            drop(io::copy(&mut io::stdin(), &mut io::sink()));
-            let _ = closed.send(());
-        });
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = stdin => {}
+            () = other => {}
         }
     });
 }

@@ -208,6 +208,18 @@ impl Node {
         self.address
     }
 
+    /// Whether the others are reached through it.
+    #[must_use]
+    pub fn is_bastion(&self) -> bool {
+        self.spec.bastion
+    }
+
+    /// Whether only the bastion reaches its sshd.
+    #[must_use]
+    pub fn is_behind_bastion(&self) -> bool {
+        self.spec.behind_bastion
+    }
+
     /// Its host key as known_hosts has it: `ssh-ed25519 AAAA…`.
     #[must_use]
     pub fn host_key(&self) -> &str {

@@ -1,0 +1,7 @@
+//! The connected side: from a key pair to a bundle that stock tools read.
+
+mod faults;
+mod interrupted;
+mod release;
+mod reproducible;
+mod tools;
