@@ -24,21 +24,26 @@ fn main() -> io::Result<()> {
     );
     for file in &files {
         println!("cargo::rerun-if-changed={}", file.display());
-        // writing to a String cannot fail
         let _ = writeln!(
             text,
-            "    ({:?}, include_str!({:?})),",
+            "    ({:?}, {}),",
             file.display().to_string(),
-            root.join(file).display().to_string()
+            include(file)
         );
     }
     text.push_str("];\n");
-    let lock = root.join("../images.lock");
     println!("cargo::rerun-if-changed=../images.lock");
     let _ = writeln!(
         text,
-        "/// The lock file that belongs to them.\npub(crate) const LOCK: &str = include_str!({:?});",
-        lock.display().to_string()
+        "/// The lock file that belongs to them.\npub(crate) const LOCK: &str = {};",
+        include(Path::new("../images.lock"))
     );
     fs::write(out.join("builtin.rs"), text)
+}
+
+/// Returns the expression that includes a file. The folder is left to the compiler: a target directory may outlive a checkout, or be
+/// shared by several, and what is written here would lead to the one that wrote it.
+fn include(file: &Path) -> String {
+    let path = format!("/{}", file.display());
+    format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))")
 }
