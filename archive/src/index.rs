@@ -228,10 +228,10 @@ pub(crate) fn check(entries: &[Entry]) -> Result<(), String> {
         manifest::check(&entry.descriptor)?;
         let refers = matches!(entry.role, Role::Signature | Role::Referrer);
         // what upstream keeps under a tag of its own (`sha256-….att`) is named by it
-        let named = !refers || entry.role == Role::Referrer;
+        let may_be_named = !refers || entry.role == Role::Referrer;
         match (&entry.name, &entry.subject) {
             (None, Some(_)) if refers => {}
-            (Some(name), subject) if named && subject.is_some() == refers => {
+            (Some(name), subject) if may_be_named && subject.is_some() == refers => {
                 if !is_name(name) {
                     return Err(format!("the name of {digest} is no plain text"));
                 }

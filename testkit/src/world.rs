@@ -272,15 +272,15 @@ impl World {
             if *door == Door::Downloads {
                 continue;
             }
-            let _ = write!(
+            let _ = writeln!(
                 yaml,
-                "  \"{}\":\n    tls: {{ca_file: upstream-ca.pem}}\n",
+                "  \"{}\":\n    tls: {{ca_file: upstream-ca.pem}}",
                 server.address()
             );
             if *door == Door::Password {
-                let _ = write!(
+                let _ = writeln!(
                     yaml,
-                    "    auth: {{username: {ACCOUNT}, password: \"{password}\"}}\n"
+                    "    auth: {{username: {ACCOUNT}, password: \"{password}\"}}"
                 );
             }
         }
@@ -309,7 +309,7 @@ impl World {
 
 /// A server's beginnings.
 fn door_of(door: Door, ca: &TestCa) -> UpstreamBuilder {
-    let lifetime = std::time::Duration::from_secs(300);
+    let lifetime = std::time::Duration::from_mins(5);
     let account = |password: &str| (ACCOUNT.to_owned(), password.to_owned());
     let builder = UpstreamRegistry::builder().tls(ca.server(&["127.0.0.1", "localhost"]));
     match door {
