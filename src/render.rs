@@ -13,6 +13,9 @@ const UNITS: [(&str, u64); 4] = [
     ("kB", 1000),
 ];
 
+/// Hexadecimal digits of a digest that is only shown to tell it apart.
+const SHORT_HEX: usize = 12;
+
 /// Returns a size with its unit: `1.3 GB`.
 pub(crate) fn bytes(size: u64) -> String {
     for (unit, factor) in UNITS {
@@ -47,8 +50,24 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 /// Returns a digest's algorithm and first 12 digits: enough to tell apart, not to trust.
 pub(crate) fn short_digest(digest: &impl ToString) -> String {
     let mut text = digest.to_string();
-    text.truncate("sha256:".len() + 12);
+    text.truncate("sha256:".len() + SHORT_HEX);
     text
+}
+
+/// Shortens every digest in a text, as [`short_digest`] does.
+pub(crate) fn short_digests(text: &str) -> String {
+    let mut parts = text.split("sha256:");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let hex = part.len()
+            - part
+                .trim_start_matches(|c: char| c.is_ascii_hexdigit())
+                .len();
+        result.push_str("sha256:");
+        result.push_str(&part[..hex.min(SHORT_HEX)]);
+        result.push_str(&part[hex..]);
+    }
+    result
 }
 
 /// Parses a size such as `4GiB`, `25 GB` or a plain number of bytes.
@@ -139,6 +158,16 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(42)), "42 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
         assert_eq!(duration(Duration::from_secs(3900)), "1 h 5 min");
+    }
+
+    #[test]
+    fn digests_are_shortened_wherever_they_stand() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let text = format!("{digest} -> {digest}, 2 attached");
+        assert_eq!(
+            short_digests(&text),
+            "sha256:abababababab -> sha256:abababababab, 2 attached"
+        );
     }
 
     #[test]

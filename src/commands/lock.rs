@@ -110,7 +110,7 @@ fn show(ui: &Ui, changes: &[LockChange]) -> Result<(), CommandError> {
             (Some(_), None) => Style::Bad,
             (Some(_), Some(_)) => Style::Warn,
         };
-        ui.line(ui.paint(style, change))?;
+        ui.line(ui.paint(style, render::short_digests(&change.to_string())))?;
     }
     Ok(())
 }
