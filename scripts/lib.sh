@@ -20,7 +20,7 @@ packages_of() {
     local group
     for group in "$@"; do
         sed -n "s/^$group:[[:space:]]*\([^[:space:]#]*\).*/\1/p" scripts/packages
-    done
+    done | sort -u
 }
 
 # Makes sure the packages of the named groups are installed: as root on Debian by installing them,
