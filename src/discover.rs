@@ -68,8 +68,7 @@ fn only_bundle(folders: &[Utf8PathBuf]) -> Result<Utf8PathBuf, CommandError> {
             "several bundles here:{}",
             several
                 .iter()
-                .map(|path| format!("\n  {path}"))
-                .collect::<String>()
+                .fold(String::new(), |list, path| list + "\n  " + path.as_str())
         ))
         .hint("say which one is meant with `--bundle`")),
     }

@@ -47,7 +47,7 @@ pub(crate) fn check(
         };
         let name = path.file_name().unwrap_or_default();
         let is_named_so = name.starts_with("airgap-") && name.contains("-linux-");
-        if is_named_so && !name.ends_with(".sig") && path.is_file() {
+        if is_named_so && path.extension() != Some("sig") && path.is_file() {
             let path = path
                 .strip_prefix("./")
                 .map(Utf8Path::to_owned)

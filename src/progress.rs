@@ -307,13 +307,19 @@ impl Track {
     }
 
     fn summary(&self, name: &str) -> String {
-        let took = render::duration(self.started.elapsed());
+        let elapsed = self.started.elapsed();
+        let done = match self.unit {
+            Unit::Items => self.done.to_string(),
+            Unit::Bytes => render::bytes(self.done),
+        };
+        if elapsed < Duration::from_secs(1) {
+            // a rate over so short a time says nothing
+            return format!("{name}: {done}");
+        }
+        let took = render::duration(elapsed);
         match self.unit {
-            Unit::Items => format!("{name}: {} in {took}", self.done),
-            Unit::Bytes => {
-                let rate = render::bytes(self.rate());
-                format!("{name}: {} in {took}, {rate}/s", render::bytes(self.done))
-            }
+            Unit::Items => format!("{name}: {done} in {took}"),
+            Unit::Bytes => format!("{name}: {done} in {took}, {}/s", render::bytes(self.rate())),
         }
     }
 }

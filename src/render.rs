@@ -157,7 +157,7 @@ mod tests {
     fn durations_read_well() {
         assert_eq!(duration(Duration::from_secs(42)), "42 s");
         assert_eq!(duration(Duration::from_secs(125)), "2 min 5 s");
-        assert_eq!(duration(Duration::from_secs(3900)), "1 h 5 min");
+        assert_eq!(duration(Duration::from_mins(65)), "1 h 5 min");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `--json`), everything else goes to standard error, and meaning never depends on colour.
 //! Leaves out: drawing transfers, which is [`crate::progress`]'s, and what the words are.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -206,15 +206,16 @@ impl Ui {
             return;
         }
         let mut text = format!("{}: {message}\n", self.paint_err(Style::Bad, "error"));
+        // writing to a string cannot fail
         for cause in causes {
-            text.push_str(&format!("  caused by: {}\n", indent_rest(&cause)));
+            let _ = writeln!(text, "  caused by: {}", indent_rest(&cause));
         }
         for hint in error.hints() {
             let label = self.paint_err(Style::Hint, "hint");
-            text.push_str(&format!("{label}: {}\n", indent_rest(hint)));
+            let _ = writeln!(text, "{label}: {}", indent_rest(hint));
         }
         if let Some(log) = log {
-            text.push_str(&format!("log: {log}\n"));
+            let _ = writeln!(text, "log: {log}");
         }
         write_err(&text);
     }

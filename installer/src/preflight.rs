@@ -44,6 +44,33 @@ pub struct Finding {
     pub remedy: String,
 }
 
+/// Groups findings that say the same of several hosts, so that five hosts are one line: each with its hosts, in the given order.
+#[must_use]
+pub fn grouped(findings: &[Finding]) -> Vec<(&Finding, Vec<&str>)> {
+    let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    let text = |finding: &Finding| {
+        let Finding {
+            id,
+            severity,
+            seen,
+            why,
+            remedy,
+            ..
+        } = finding.clone();
+        (id, severity, seen, why, remedy)
+    };
+    for finding in findings {
+        let known = groups
+            .iter_mut()
+            .find(|(other, hosts)| !hosts.is_empty() && text(other) == text(finding));
+        match (known, finding.host.as_deref()) {
+            (Some((_, hosts)), Some(host)) => hosts.push(host),
+            (_, host) => groups.push((finding, host.into_iter().collect())),
+        }
+    }
+    groups
+}
+
 /// What the bundle asks of the hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Demands {

@@ -136,7 +136,7 @@ impl Args {
         let progress = Progress::new(&ui);
         let events = BundlerEvents::new(&progress);
         let bundled = bundle(&request, keys, Arc::new(cache), puller.as_ref(), &|event| {
-            events.show(event)
+            events.show(event);
         })
         .await?;
         events.finish();
@@ -240,7 +240,7 @@ fn show(ui: &Ui, bundled: &Bundled) -> Result<(), CommandError> {
     }
     if let Some(handover) = &bundled.handover {
         rows.push(["installer".to_owned(), handover.path.to_string()]);
-        rows.push(["".to_owned(), handover.signature.to_string()]);
+        rows.push([String::new(), handover.signature.to_string()]);
     }
     ui.line(render::table(&rows).trim_end())?;
     if let Some(handover) = &bundled.handover {

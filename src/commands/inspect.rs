@@ -1,6 +1,7 @@
 //! `airgap inspect`: what a bundle carries.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use airgap_archive::{BundleInfo, Entry, OpenOptions, Role, UntrustedListing, VerifiedArchive};
 use airgap_signing::PublicKey;
@@ -126,7 +127,10 @@ impl Document<'_> {
     fn show(&self, ui: &Ui) -> Result<(), CommandError> {
         ui.document(self)?;
         let mut text = String::new();
-        let mut field = |name: &str, value: &str| text.push_str(&format!("{name:12}{value}\n"));
+        // writing to a string cannot fail
+        let mut field = |name: &str, value: &str| {
+            let _ = writeln!(text, "{name:12}{value}");
+        };
         let info = self.info;
         field("bundle", self.bundle.as_str());
         field("edition", &format!("{} {}", info.edition, info.version));

@@ -1,6 +1,7 @@
 //! `airgap preflight`: would an install succeed?
 
 use airgap_archive::{OpenOptions, VerifiedArchive};
+use airgap_installer::preflight::grouped;
 use airgap_installer::{Finding, InstallOptions, Installer, Severity};
 use camino::Utf8PathBuf;
 
@@ -68,20 +69,19 @@ impl Args {
 
 /// Shows what was found, worst first.
 pub(crate) fn show(ui: &Ui, findings: &[Finding]) -> Result<(), CommandError> {
-    let mut sorted: Vec<&Finding> = findings.iter().collect();
-    sorted.sort_by(|one, other| {
-        other
-            .severity
-            .cmp(&one.severity)
-            .then_with(|| one.cmp(other))
-    });
-    for finding in sorted {
+    let mut groups = grouped(findings);
+    groups.sort_by_key(|(finding, _)| std::cmp::Reverse(finding.severity));
+    for (finding, hosts) in groups {
         let (style, word) = match finding.severity {
             Severity::Error => (Style::Bad, "error"),
             Severity::Warning => (Style::Warn, "warning"),
             Severity::Notice => (Style::Hint, "notice"),
         };
-        let place = finding.host.as_deref().unwrap_or("site");
+        let place = if hosts.is_empty() {
+            "site".to_owned()
+        } else {
+            hosts.join(", ")
+        };
         ui.line(format!(
             "{} {place}: {}  [{}]",
             ui.paint(style, word),

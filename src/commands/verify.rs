@@ -114,18 +114,15 @@ fn report(
         ui.status("no installer binary lies beside the bundle");
     }
     for installer in installers {
-        match &installer.problem {
-            Some(problem) => {
-                ui.line(format!(
-                    "{} {}: {problem}",
-                    ui.paint(Style::Bad, "wrong:"),
-                    installer.path
-                ))?;
-            }
-            None => {
-                ui.line(format!("installer {}: as signed", installer.path))?;
-                ui.status(format!("  to install it: {}", installer.install_line()));
-            }
+        if let Some(problem) = &installer.problem {
+            ui.line(format!(
+                "{} {}: {problem}",
+                ui.paint(Style::Bad, "wrong:"),
+                installer.path
+            ))?;
+        } else {
+            ui.line(format!("installer {}: as signed", installer.path))?;
+            ui.status(format!("  to install it: {}", installer.install_line()));
         }
     }
     Ok(())

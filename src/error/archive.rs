@@ -11,7 +11,10 @@ const NEW_COPY: &str =
 impl Advise for Error {
     fn advise(&self) -> Advice {
         let advice = match self {
-            Self::Io { .. } | Self::InvalidTree { .. } | Self::BlobSource { .. } => Advice::none(),
+            Self::Io { .. }
+            | Self::InvalidTree { .. }
+            | Self::BlobSource { .. }
+            | Self::TooLarge { .. } => Advice::none(),
             Self::NoSpace { .. } => Advice::hint(
                 "free space, or write elsewhere with `--output`; what was fetched is kept",
             ),
@@ -21,7 +24,8 @@ impl Advise for Error {
             ),
             Self::NotABundle { .. } => Advice::hint(
                 "a bundle is called `airgap-<edition>-<version>-<arch>.tar.zst`, or `.tar.zst.001`",
-            ),
+            )
+            .and(NEW_COPY),
             Self::Unsupported { .. } => {
                 Advice::hint("use the installer that came with this bundle")
             }
@@ -35,7 +39,6 @@ impl Advise for Error {
             ),
             Self::NotFound { .. } => Advice::hint("`airgap inspect` lists what the bundle holds"),
             Self::Extract { .. } => Advice::usage(),
-            Self::TooLarge { .. } => Advice::none(),
         };
         if self.is_trust_failure() {
             Advice {

@@ -7,17 +7,16 @@ use crate::error::advice::{Advice, Advise};
 impl Advise for Error {
     fn advise(&self) -> Advice {
         match self {
-            Self::Io { .. } => Advice::none(),
+            Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } | Self::Catalog(_) => {
+                Advice::none()
+            }
             Self::NoSpace { .. } => Advice::hint("free space there, or use another folder: `--output`, `--cache`")
                 .and("`airgap cache prune` removes what no release needed lately"),
-            Self::CacheBusy { .. } => Advice::none(),
             Self::WrongContent { .. } => Advice::untrusted()
                 .and("nothing was kept of it; run the same command again, and if it repeats do not trust that source"),
             Self::NotCached { .. } => Advice::hint("run it once without `--offline`, where there is internet"),
             Self::Fetch { source, .. } => source.advise(),
             Self::Vanished { .. } => Advice::hint("`airgap lock` resolves it anew; review what changed"),
-            Self::Unusable { .. } => Advice::none(),
-            Self::Catalog(_) => Advice::none(),
             Self::Archive(error) => error.advise(),
             Self::WrittenDamaged { .. } => Advice::untrusted()
                 .and("the disk does not keep what is written to it: write to another one with `--output`"),

@@ -52,16 +52,18 @@ impl Advise for Error {
             Self::Policy { .. } => Advice::hint("exempt this project from the registry's policy"),
             Self::ReadOnly { .. } => Advice::hint("wait until the registry takes writes again, then run the same command"),
             Self::RateLimited { .. } => Advice::hint("log in for a higher limit, use fewer `--jobs`, or try again later"),
-            Self::NotFound { .. } => Advice::none(),
             Self::DigestMismatch { .. } => {
                 Advice::untrusted().and("the registry, or something between here and there, changes what it serves")
             }
-            Self::Body { .. } => Advice::none(),
             Self::ConnectionLost { .. } => Advice::hint("run the same command again: it goes on where it stopped"),
             Self::Status { status, .. } if *status >= 500 => {
                 Advice::hint("the server has a problem of its own: look at its log, then run the same command again")
             }
-            Self::Status { .. } | Self::Protocol { .. } | Self::Setup { .. } => Advice::none(),
+            Self::NotFound { .. }
+            | Self::Body { .. }
+            | Self::Status { .. }
+            | Self::Protocol { .. }
+            | Self::Setup { .. } => Advice::none(),
         }
     }
 }

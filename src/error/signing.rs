@@ -29,9 +29,11 @@ fn key(problem: &KeyProblem) -> Advice {
     match problem {
         KeyProblem::NotPem { .. } => Advice::usage()
             .and("`airgap keygen` makes a key pair: the private key signs, the `.pub` beside it verifies"),
-        KeyProblem::NotEd25519 | KeyProblem::Weak | KeyProblem::TooLarge => Advice::usage(),
         KeyProblem::PassphraseNeeded => Advice::usage()
             .and("give the passphrase with `--passphrase-file` or `--passphrase-env`"),
-        KeyProblem::WrongPassphrase => Advice::usage(),
+        KeyProblem::NotEd25519
+        | KeyProblem::Weak
+        | KeyProblem::TooLarge
+        | KeyProblem::WrongPassphrase => Advice::usage(),
     }
 }

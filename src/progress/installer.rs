@@ -30,19 +30,19 @@ impl<'a> InstallerEvents<'a> {
     /// Shows one event.
     pub(crate) fn show(&self, event: &Event) {
         match event {
-            Event::PhaseStarted { phase } => self.say(Update::Phase(phase.title().to_owned())),
+            Event::PhaseStarted { phase } => self.say(&Update::Phase(phase.title().to_owned())),
             Event::PhaseDone { phase, changes } => {
                 if *phase == Phase::Registry {
                     self.push.finish();
                 }
-                self.say(match changes {
+                self.say(&match changes {
                     0 => Update::Detail(format!("{phase}: nothing to change")),
                     some => Update::Done(format!("{phase}: {some} changed")),
                 });
             }
-            Event::Host { host, message } => self.say(Update::Done(format!("{host}: {message}"))),
-            Event::Notice { message } => self.say(Update::Done(message.clone())),
-            Event::Warning { message } => self.say(Update::Warning(message.clone())),
+            Event::Host { host, message } => self.say(&Update::Done(format!("{host}: {message}"))),
+            Event::Notice { message } => self.say(&Update::Done(message.clone())),
+            Event::Warning { message } => self.say(&Update::Warning(message.clone())),
             Event::PushPlanned {
                 tags,
                 present,
@@ -50,7 +50,7 @@ impl<'a> InstallerEvents<'a> {
                 bytes,
             } => {
                 self.push.set_total(*bytes);
-                self.say(Update::Done(format!(
+                self.say(&Update::Done(format!(
                     "{tags} tags to push, {present} right already; at most {} in {blobs} blobs",
                     render::bytes(*bytes)
                 )));
@@ -58,17 +58,17 @@ impl<'a> InstallerEvents<'a> {
             Event::PushProgress { bytes } => self.push.add(*bytes),
             Event::PushedBlob { digest, size, sent } => {
                 let how = if *sent { "sent" } else { "there already" };
-                self.say(Update::Detail(format!(
+                self.say(&Update::Detail(format!(
                     "blob {digest} ({}) {how}",
                     render::bytes(*size)
                 )));
             }
             Event::PushRetry { digest, reason } => {
-                self.say(Update::Warning(format!(
+                self.say(&Update::Warning(format!(
                     "blob {digest} is sent again: {reason}"
                 )));
             }
-            Event::PushedTag { name } => self.say(Update::Detail(format!("pushed {name}"))),
+            Event::PushedTag { name } => self.say(&Update::Detail(format!("pushed {name}"))),
             Event::Verified { bytes, total } => {
                 self.verify.set_total(*total);
                 self.verify.add(*bytes);
@@ -85,8 +85,8 @@ impl<'a> InstallerEvents<'a> {
         }
     }
 
-    fn say(&self, update: Update) {
-        self.progress.show(&update);
+    fn say(&self, update: &Update) {
+        self.progress.show(update);
     }
 
     /// A wave is asked about every few seconds, but only what changed is worth a line.

@@ -109,7 +109,7 @@ impl Outcome {
                 }
             }
         }
-        text.push_str(&format!("── exit {}\n", self.code));
+        let _ = writeln!(text, "── exit {}", self.code);
         without_log_names(&text)
     }
 

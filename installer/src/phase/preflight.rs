@@ -11,7 +11,7 @@ use crate::{
     for_each_host,
     inventory::Inventory,
     machine::Machine,
-    preflight::{self, Demands, Gathered},
+    preflight::{self, Demands, Gathered, grouped},
 };
 
 /// Says what the bundle asks of the hosts.
@@ -115,18 +115,18 @@ pub(crate) fn refuse(findings: &[Finding], report: Report<'_>) -> Result<()> {
             findings: findings.to_vec(),
         });
     }
-    for finding in findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Warning)
+    for (finding, hosts) in grouped(findings)
+        .into_iter()
+        .filter(|(finding, _)| finding.severity == Severity::Warning)
     {
-        let host = finding
-            .host
-            .as_deref()
-            .map(|host| format!("{host}: "))
-            .unwrap_or_default();
+        let place = if hosts.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", hosts.join(", "))
+        };
         report(Event::Warning {
             message: format!(
-                "{host}{} ({}); {}",
+                "{place}{} ({}); {}",
                 finding.seen, finding.why, finding.remedy
             ),
         });

@@ -361,3 +361,33 @@ fn bytes_are_shown_as_people_do() {
         ["0 B", "1023 B", "1.5 KiB", "5.0 GiB", "17179869183.9 GiB"].map(str::to_owned)
     );
 }
+
+#[test]
+fn what_is_the_same_on_several_hosts_is_one_group() {
+    let finding = |id, host: Option<&str>| Finding {
+        id,
+        severity: Severity::Warning,
+        host: host.map(str::to_owned),
+        seen: "seen".to_owned(),
+        why: "why".to_owned(),
+        remedy: "remedy".to_owned(),
+    };
+    let findings = [
+        finding("host.cpu", Some("cp1")),
+        finding("host.disk", Some("cp1")),
+        finding("host.cpu", Some("cp2")),
+        finding("site.dns", None),
+        finding("site.dns", None),
+    ];
+    let groups: Vec<(&str, Vec<&str>)> = grouped(&findings)
+        .into_iter()
+        .map(|(finding, hosts)| (finding.id, hosts))
+        .collect();
+    let expected = [
+        ("host.cpu", vec!["cp1", "cp2"]),
+        ("host.disk", vec!["cp1"]),
+        ("site.dns", vec![]),
+        ("site.dns", vec![]),
+    ];
+    assert_eq!(groups, expected);
+}
