@@ -262,9 +262,9 @@ impl World {
         yaml.push_str("urls:\n");
         let url = self.downloads().url();
         for host in &self.file_hosts {
-            let _ = write!(
+            let _ = writeln!(
                 yaml,
-                "  - {{prefix: \"https://{host}/\", replace: \"{url}/{host}/\"}}\n"
+                "  - {{prefix: \"https://{host}/\", replace: \"{url}/{host}/\"}}"
             );
         }
         yaml.push_str("configs:\n");
