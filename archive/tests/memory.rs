@@ -84,7 +84,7 @@ fn peak() -> u64 {
 
 #[test]
 #[ignore = "run by the test below, in a process of its own"]
-fn child() {
+fn process_of_its_own() {
     let zeros = Pattern(Bytes::from(vec![0; 1 << 20]));
     // longer than a frame, so that no frame holds a repetition
     let noise = Pattern(noise(5 << 20, 1));
@@ -136,7 +136,7 @@ fn child() {
 #[test]
 fn memory_stays_below_200_mb_with_blobs_of_2_gib_and_64_jobs() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "memory::child", "--ignored", "--nocapture"])
+        .args(["--exact", "memory::process_of_its_own", "--ignored", "--nocapture"])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

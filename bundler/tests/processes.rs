@@ -29,7 +29,7 @@ const OUTPUT: &str = "bundle.tar.zst";
 
 #[test]
 #[ignore = "the other tests of this file start it as a process of its own"]
-fn child() {
+fn process_of_its_own() {
     let Ok(folder) = std::env::var(FOLDER).map(Utf8PathBuf::from) else {
         return;
     };
@@ -75,7 +75,7 @@ fn child() {
 
 fn spawn(folder: &Utf8Path, jobs: usize, output: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::child", "--ignored"])
+        .args(["--exact", "processes::process_of_its_own", "--ignored"])
         .env(FOLDER, folder)
         .env(JOBS, jobs.to_string())
         .env(CHILD_OUTPUT, output)
