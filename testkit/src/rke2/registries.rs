@@ -61,7 +61,7 @@ pub(crate) struct Tls {
 pub(crate) struct Endpoint {
     /// `https://host[:port]`, with a path where the endpoint names one.
     pub(crate) base: String,
-    /// Key of `configs`: host[:port].
+    /// Key of `configs`: `host[:port]`.
     pub(crate) host: String,
     /// Repository to ask for there, after the rewrite.
     pub(crate) repository: String,
