@@ -136,7 +136,12 @@ fn process_of_its_own() {
 #[test]
 fn memory_stays_below_200_mb_with_blobs_of_2_gib_and_64_jobs() {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "memory::process_of_its_own", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "memory::process_of_its_own",
+            "--ignored",
+            "--nocapture",
+        ])
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! preflight: every reason to fail, from what hosts, registry and inventory say. The judgement itself is in [`crate::preflight`].
+//! preflight: every reason to fail, from what hosts, registry and inventory say. The judgement itself is in [`mod@crate::preflight`].
 
 use airgap_archive::{Role, VerifiedArchive};
 
