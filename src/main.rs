@@ -67,7 +67,11 @@ fn run(command: Command, ui: &Arc<Ui>) -> Result<(), CommandError> {
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            interrupted = interrupted() => Err(interrupted),
+            interrupted = interrupted() => {
+                progress::stop(ui);
+                ui.status("interrupted: tidying up …");
+                Err(interrupted)
+            }
             result = commands::run(command, Arc::clone(ui)) => result,
         }
     });

@@ -8,6 +8,7 @@ mod bundler;
 mod installer;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,18 @@ use crate::ui::{ProgressStyle, Style, Ui, write_err};
 
 pub(crate) use bundler::BundlerEvents;
 pub(crate) use installer::InstallerEvents;
+
+/// Set when the command was interrupted: what is still ending has nothing more to show.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Shows nothing more, whatever threads still report.
+pub(crate) fn stop(ui: &Ui) {
+    let was = STOPPED.swap(true, Ordering::Relaxed);
+    if !was && ui.progress_style() == ProgressStyle::Bars {
+        // below what the bars have drawn
+        write_err("\n");
+    }
+}
 
 /// The least time between two plain lines of one track.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -171,6 +184,9 @@ impl Progress {
     }
 
     fn note(&self, event: &str, text: &str, line: &str) {
+        if STOPPED.load(Ordering::Relaxed) {
+            return;
+        }
         match self.style {
             ProgressStyle::Json => {
                 self.json(&json!({"event": event, "message": redact::text(text)}));
@@ -195,6 +211,9 @@ impl Progress {
     }
 
     fn advance(&self, name: &str, unit: Unit, done: u64, total: Option<u64>) {
+        if STOPPED.load(Ordering::Relaxed) {
+            return;
+        }
         let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         let track = tracks
             .entry(name.to_owned())

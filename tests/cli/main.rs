@@ -12,6 +12,7 @@ mod bundles;
 mod documents;
 mod frame;
 mod handover;
+mod interruption;
 mod inventories;
 mod keys;
 mod support;
