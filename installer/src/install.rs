@@ -13,12 +13,13 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Connection, ConnectionError, Error, Finding, Host, InstallPlan, InstallReport, Inventory,
-    Report, Result, Role, Secrets, Severity, Status,
+    Report, Result, Role, Secrets, Status,
     desired::Desired,
     event::Event,
     for_each_host,
     kube::{ClusterState, Kubectl, kubeconfig_for, name_of},
     lock::Lock,
+    machine::Machine,
     phase::{
         Phase,
         gather::{self, Gathered},
@@ -156,8 +157,7 @@ impl<'a> Installer<'a> {
     pub fn plan(&self, report: Report<'_>) -> Result<InstallPlan> {
         let desired = self.desired()?;
         let runtime = runtime()?;
-        let (look, _) = self.look(&desired, &runtime, report)?;
-        Ok(look.plan)
+        Ok(self.look(&desired, &runtime, report)?.0.plan)
     }
 
     /// Installs, or goes on with an installation that was interrupted, or finds that there is nothing to do.
@@ -165,18 +165,12 @@ impl<'a> Installer<'a> {
         let desired = self.desired()?;
         let runtime = runtime()?;
         let (mut look, reached) = self.look(&desired, &runtime, report)?;
+        preflight::refuse(&look.plan.findings, report)?;
+        let reached = reached?;
         let mut changed = false;
         if !look.plan.is_empty() {
             let lock = self.lock(&look.gathered, report)?;
-            // what was seen before the lock was ours may have been another installation's doing
-            look = self
-                .look_at_hosts(
-                    &desired,
-                    look.plan.findings.clone(),
-                    reached.plan.summary.clone(),
-                    report,
-                )?
-                .0;
+            look = self.look_again(&desired, look.plan)?;
             let work = Work {
                 desired: &desired,
                 options: &self.options,
@@ -204,52 +198,71 @@ impl<'a> Installer<'a> {
             .max(1)
     }
 
-    /// gather and preflight: asks hosts, cluster and registry, and refuses what must be refused.
+    /// gather and preflight: asks hosts, cluster and registry, and finds everything that speaks against going on.
     fn look<'d>(
         &'d self,
         desired: &Desired<'d>,
         runtime: &Runtime,
         report: Report<'_>,
-    ) -> Result<(Look<'d>, Reached)> {
-        let (mut look, demands_first) =
-            self.look_at_hosts(desired, Vec::new(), PushSummary::default(), report)?;
+    ) -> Result<(Look<'d>, Result<Reached>)> {
+        started(report, Phase::Gather);
+        let (mut machines, unreachable) =
+            gather::hosts(self.inventory, &gather::query(desired), self.connect);
+        done(report, Phase::Gather, 0);
         started(report, Phase::Preflight);
         let reached = runtime.block_on(registry::reach(desired, self.archive, self.jobs(), report));
-        let mut findings = demands_first;
+        let demands = preflight::demands(desired, self.archive, self.options.allow_small)?;
+        let all_asked = unreachable.is_empty();
+        let mut findings = unreachable;
         findings.extend(preflight::findings(
             desired,
-            &preflight::demands(desired, self.archive, self.options.allow_small)?,
-            &mut look.gathered.machines,
+            &demands,
+            &mut machines,
             &reached,
         )?);
         findings.sort_by(|a, b| b.severity.cmp(&a.severity));
-        preflight::refuse(&findings, report)?;
-        let reached = reached?;
-        look.plan.registry = reached.plan.summary.clone();
+        if !all_asked {
+            return Err(Error::Preflight { findings });
+        }
+        let push = reached
+            .as_ref()
+            .map(|reached| reached.plan.summary.clone())
+            .unwrap_or_default();
+        let judged = self.judge(desired, machines, Vec::new(), push);
+        let mut look = match judged {
+            Ok(look) => look,
+            // what preflight says of a host tells more than that the hosts make no sense together
+            Err(Error::Cluster { .. }) if preflight::forbids(&findings) => {
+                return Err(Error::Preflight { findings });
+            }
+            Err(error) => return Err(error),
+        };
+        preflight::spare_what_stays(&mut findings, &look.plan);
         look.plan.findings = findings;
         done(report, Phase::Preflight, 0);
         Ok((look, reached))
     }
 
-    /// Asks every host, and the cluster if there is one; refuses hosts that contradict each other, and a bundle that may not follow.
-    fn look_at_hosts<'d>(
-        &'d self,
-        desired: &Desired<'d>,
-        findings: Vec<Finding>,
-        push: PushSummary,
-        report: Report<'_>,
-    ) -> Result<(Look<'d>, Vec<Finding>)> {
-        started(report, Phase::Gather);
+    /// Asks every host again, once the lock is ours: what was seen before may have been another installation's doing.
+    fn look_again<'d>(&'d self, desired: &Desired<'d>, before: InstallPlan) -> Result<Look<'d>> {
         let (machines, unreachable) =
             gather::hosts(self.inventory, &gather::query(desired), self.connect);
-        if unreachable
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-        {
+        if !unreachable.is_empty() {
             return Err(Error::Preflight {
                 findings: unreachable,
             });
         }
+        self.judge(desired, machines, before.findings, before.registry)
+    }
+
+    /// Asks the cluster, if there is one; refuses hosts that contradict each other, and a bundle that may not follow what the site has.
+    fn judge<'d>(
+        &'d self,
+        desired: &Desired<'d>,
+        machines: Vec<Machine<'d>>,
+        findings: Vec<Finding>,
+        push: PushSummary,
+    ) -> Result<Look<'d>> {
         let gathered = gather::cluster(self.inventory, machines)?;
         record::check(
             gathered.record.as_ref(),
@@ -258,8 +271,7 @@ impl<'a> Installer<'a> {
             self.options.allow_downgrade,
         )?;
         let plan = self.plan_for(desired, &gathered, findings, push)?;
-        done(report, Phase::Gather, 0);
-        Ok((Look { gathered, plan }, unreachable))
+        Ok(Look { gathered, plan })
     }
 
     fn plan_for(
@@ -604,7 +616,7 @@ pub fn status(inventory: &Inventory, connect: &Connector<'_>) -> Result<Status> 
             .iter()
             .find(|machine| machine.host.name == host.name);
         let node = machine
-            .and_then(|machine| look::node_of(machine, &nodes))
+            .and_then(|machine| look::node_of(inventory.site, machine, &nodes))
             .or_else(|| {
                 nodes
                     .iter()

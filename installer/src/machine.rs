@@ -251,3 +251,62 @@ impl Connection for Counting {
         self.inner.read(path)
     }
 }
+
+/// Machines for this crate's unit tests: a host, its facts, and nobody at the other end.
+#[cfg(test)]
+pub(crate) mod fake {
+    use super::{Command, Connection, ConnectionError, Counting, Machine, Output, Put, PutOutcome};
+    use crate::{Facts, Inventory};
+    use camino::Utf8Path;
+    use std::io::Read;
+
+    /// A connection that a pure function must not use.
+    struct Nobody;
+
+    impl Connection for Nobody {
+        fn host(&self) -> &'static str {
+            "nobody"
+        }
+
+        fn run(&mut self, command: &Command) -> Result<Output, ConnectionError> {
+            panic!("nothing should run {command}")
+        }
+
+        fn put(&mut self, file: &Put, _: &mut dyn Read) -> Result<PutOutcome, ConnectionError> {
+            panic!("nothing should write {}", file.path)
+        }
+
+        fn read(&mut self, path: &Utf8Path) -> Result<Option<Vec<u8>>, ConnectionError> {
+            panic!("nothing should read {path}")
+        }
+    }
+
+    /// Three servers and an agent.
+    pub(crate) fn inventory() -> Inventory {
+        let text = "apiVersion: airgap/v1\nkind: Inventory\nmetadata: {name: prod}\nsite: onprem\ndomain: x.example\nregistry: {endpoint: harbor.x.example, project: airgap, push: {username: u, password: {file: p}}}\nhosts:\n  - {name: cp1, role: server, ssh: {address: 10.0.0.1, user: root}}\n  - {name: cp2, role: server, ssh: {address: 10.0.0.2, user: root}}\n  - {name: cp3, role: server, ssh: {address: 10.0.0.3, user: root}}\n  - {name: w1, role: agent, ssh: {address: 10.0.0.4, user: root}}\n";
+        Inventory::from_yaml(text, "hosts.yaml".into()).expect("a good inventory")
+    }
+
+    /// Every host of the inventory, its facts changed by `change`.
+    pub(crate) fn machines<'a>(
+        inventory: &'a Inventory,
+        change: impl Fn(&str, &mut Facts),
+    ) -> Vec<Machine<'a>> {
+        inventory
+            .hosts
+            .iter()
+            .map(|host| {
+                let mut facts = Facts {
+                    host: host.name.clone(),
+                    ..Facts::default()
+                };
+                change(&host.name, &mut facts);
+                Machine {
+                    host,
+                    connection: Counting::new(Box::new(Nobody)),
+                    facts,
+                }
+            })
+            .collect()
+    }
+}

@@ -5,6 +5,8 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod pushing;
+mod rendering;
 mod scripted_hosts;
 mod ssh;
 mod ssh_facts;

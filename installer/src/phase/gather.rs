@@ -342,3 +342,152 @@ pub(crate) fn entry(
             .unwrap_or_default(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::fake::{inventory, machines};
+    use jiff::Timestamp;
+
+    fn record(facts: &mut Facts, cluster: &str) {
+        let record = Record {
+            cluster: cluster.to_owned(),
+            installed: None,
+            target: None,
+            last_seen: Timestamp::UNIX_EPOCH,
+        };
+        facts
+            .contents
+            .insert(RECORD_PATH.into(), record.to_line().into_bytes());
+    }
+
+    fn config(facts: &mut Facts, text: &str) {
+        facts.contents.insert(
+            CONFIG_PATH.into(),
+            format!("runtime-image: x\n{text}").into(),
+        );
+    }
+
+    #[test]
+    fn the_first_listed_server_founds_only_where_no_server_knows_of_the_cluster() {
+        let inventory = inventory();
+        let fresh = machines(&inventory, |_, _| {});
+        assert_eq!(
+            find_seed(&inventory, &fresh).expect("a seed"),
+            Seed::Founds { host: "cp1".into() }
+        );
+    }
+
+    #[test]
+    fn a_first_server_that_was_set_up_anew_joins_the_one_that_runs() {
+        let inventory = inventory();
+        let seen = machines(&inventory, |name, facts| {
+            if name == "cp2" || name == "cp3" {
+                facts.rke2.active = true;
+                facts.rke2.has_etcd_data = true;
+            }
+        });
+        let seed = find_seed(&inventory, &seen).expect("a seed");
+        assert_eq!(seed, Seed::Runs { host: "cp2".into() });
+        let entered = entry(&inventory, &seen[0], &seed, Some("10.0.0.2"));
+        assert_eq!(entered, Entry::Joins("10.0.0.2".into()));
+    }
+
+    #[test]
+    fn a_stopped_cluster_is_started_by_those_who_hold_its_data_and_never_founded_again() {
+        let inventory = inventory();
+        let seen = machines(&inventory, |name, facts| {
+            facts.rke2.has_etcd_data = name == "cp2" || name == "cp3";
+        });
+        let seed = find_seed(&inventory, &seen).expect("a seed");
+        assert_eq!(
+            seed,
+            Seed::Restarts {
+                host: "cp2".into(),
+                members: vec!["cp2".into(), "cp3".into()]
+            }
+        );
+    }
+
+    #[test]
+    fn a_founder_stays_one_while_it_has_its_data_and_joins_without() {
+        let inventory = inventory();
+        let with_data = machines(&inventory, |name, facts| {
+            config(facts, "");
+            facts.rke2.has_etcd_data = name == "cp1";
+            facts.rke2.active = name != "w1";
+        });
+        let seed = Seed::Runs { host: "cp2".into() };
+        assert_eq!(
+            entry(&inventory, &with_data[0], &seed, Some("10.0.0.2")),
+            Entry::Founds
+        );
+        assert_eq!(
+            entry(&inventory, &with_data[1], &seed, Some("10.0.0.2")),
+            Entry::Joins("10.0.0.2".into())
+        );
+    }
+
+    #[test]
+    fn a_member_keeps_the_server_it_registered_with_as_long_as_that_is_in_the_cluster() {
+        let inventory = inventory();
+        let seen = machines(&inventory, |name, facts| {
+            facts.rke2.active = true;
+            config(
+                facts,
+                match name {
+                    "cp2" => "server: https://10.0.0.1:9345\n",
+                    "cp3" => "server: https://10.9.9.9:9345\n",
+                    _ => "server: https://10.0.0.3:9345\n",
+                },
+            );
+        });
+        let seed = Seed::Runs { host: "cp1".into() };
+        let joins = |index: usize| entry(&inventory, &seen[index], &seed, Some("10.0.0.1"));
+        assert_eq!(joins(1), Entry::Joins("10.0.0.1".into()));
+        assert_eq!(
+            joins(2),
+            Entry::Joins("10.0.0.1".into()),
+            "a server that left"
+        );
+        assert_eq!(joins(3), Entry::Joins("10.0.0.3".into()));
+    }
+
+    #[test]
+    fn hosts_of_another_cluster_and_of_two_clusters_are_refused() {
+        let inventory = inventory();
+        let other = machines(&inventory, |name, facts| {
+            if name == "w1" {
+                record(facts, "test");
+            }
+        });
+        let error = refuse_foreign(&inventory, &other).expect_err("foreign");
+        assert_eq!(
+            error.to_string(),
+            "host w1 belongs to cluster test, not to prod"
+        );
+        let two = machines(&inventory, |name, facts| {
+            facts.rke2.cluster_ca = Some(if name == "cp3" { "b" } else { "a" }.to_owned());
+        });
+        let error = refuse_foreign(&inventory, &two).expect_err("two clusters");
+        assert_eq!(
+            error.to_string(),
+            "hosts cp1 and cp3 are nodes of different clusters"
+        );
+    }
+
+    #[test]
+    fn an_rke2_that_nobody_recorded_is_not_taken_over() {
+        let inventory = inventory();
+        let seen = machines(&inventory, |name, facts| {
+            facts.rke2.has_etcd_data = name == "cp1";
+        });
+        let error = cluster(&inventory, seen).map(|_| ()).expect_err("not ours");
+        assert!(
+            error
+                .to_string()
+                .contains("nothing there says that it belongs to prod"),
+            "{error}"
+        );
+    }
+}

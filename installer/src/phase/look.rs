@@ -1,6 +1,6 @@
 //! What each host and the cluster lack, compared with what the site should be: the plan, without doing any of it.
 
-use airgap_manifests::SecretSpec;
+use airgap_manifests::{SecretSpec, SiteKind};
 use camino::Utf8Path;
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ pub(crate) fn host(
         role: machine.host.role,
         install,
         service: service(machine, &gathered.seed, &entry, &wrong),
-        stale: stale(gathered, machine),
+        stale: stale(desired.inventory.site, gathered, machine),
         files: wrong
             .into_iter()
             .map(|file| file.path.into_string())
@@ -127,11 +127,11 @@ fn is_older_than_its_files(machine: &Machine<'_>) -> bool {
 }
 
 /// Says what the cluster still remembers of a host that has forgotten the cluster.
-fn stale(gathered: &Gathered<'_>, machine: &Machine<'_>) -> Option<String> {
+fn stale(site: SiteKind, gathered: &Gathered<'_>, machine: &Machine<'_>) -> Option<String> {
     if machine.was_node() {
         return None;
     }
-    let node = node_of(machine, gathered.cluster.as_ref()?.nodes.as_deref()?)?;
+    let node = node_of(site, machine, gathered.cluster.as_ref()?.nodes.as_deref()?)?;
     let what = if machine.host.role == Role::Server {
         "its Node, its node password and its etcd member are removed"
     } else {
@@ -143,24 +143,21 @@ fn stale(gathered: &Gathered<'_>, machine: &Machine<'_>) -> Option<String> {
     ))
 }
 
-/// Returns the Node of a host: by its name, else by its address, since on a cloud the nodes are named by the cloud.
-pub(crate) fn node_of<'n>(machine: &Machine<'_>, nodes: &'n [Value]) -> Option<NodeView<'n>> {
-    let views = || nodes.iter().map(NodeView::new);
-    views()
-        .find(|node| node.name() == machine.host.name)
-        .or_else(|| {
-            let own: Vec<String> = machine
-                .host
-                .node_ip
-                .map(|ip| ip.to_string())
-                .into_iter()
-                .chain(machine.facts.addresses.iter().cloned())
-                .collect();
-            views().find(|node| {
-                node.internal_ips()
-                    .any(|ip| own.iter().any(|own| own.split('/').next() == Some(ip)))
-            })
-        })
+/// Returns the Node of a host: by its name, or by its address where the cloud names the nodes.
+pub(crate) fn node_of<'n>(
+    site: SiteKind,
+    machine: &Machine<'_>,
+    nodes: &'n [Value],
+) -> Option<NodeView<'n>> {
+    let mut views = nodes.iter().map(NodeView::new);
+    if site != SiteKind::Aws {
+        return views.find(|node| node.name() == machine.host.name);
+    }
+    let own = machine.host.node_ip.map(|ip| ip.to_string());
+    let is_own = |ip: &str| {
+        own.as_deref() == Some(ip) || machine.facts.addresses.iter().any(|own| own == ip)
+    };
+    views.find(|node| node.internal_ips().any(is_own))
 }
 
 pub(crate) fn seed_address(gathered: &Gathered<'_>) -> Option<String> {
@@ -367,4 +364,83 @@ pub(crate) fn waves(desired: &Desired<'_>, state: Option<&ClusterState>) -> Resu
         });
     }
     Ok(plans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        facts::FileState,
+        machine::fake::{inventory, machines},
+        render::CONFIG_PATH,
+    };
+
+    fn state(modified: i64) -> FileState {
+        FileState {
+            sha256: String::new(),
+            mode: 0o600,
+            owner: "root:root".to_owned(),
+            modified,
+        }
+    }
+
+    #[test]
+    fn a_file_written_after_the_start_means_a_restart_that_an_earlier_run_did_not_reach() {
+        let inventory = inventory();
+        for (modified, restart) in [(100, false), (101, false), (130, true)] {
+            let seen = machines(&inventory, |_, facts| {
+                facts.rke2.active = true;
+                facts.rke2.started = Some(100);
+                facts.files.insert(CONFIG_PATH.into(), state(modified));
+            });
+            assert_eq!(is_older_than_its_files(&seen[0]), restart, "{modified}");
+        }
+    }
+
+    #[test]
+    fn only_what_rke2_reads_at_its_start_restarts_it() {
+        let inventory = inventory();
+        let seen = machines(&inventory, |_, facts| facts.rke2.active = true);
+        let seed = Seed::Runs { host: "cp1".into() };
+        let file = |path: &str| NodeFile {
+            path: path.into(),
+            mode: 0o600,
+            content: Vec::new(),
+        };
+        let what = |files: &[NodeFile]| service(&seen[0], &seed, &Entry::Founds, files);
+        assert_eq!(what(&[]), Service::Leave);
+        assert_eq!(what(&[file("/etc/hosts")]), Service::Leave);
+        assert_eq!(
+            what(&[file("/etc/rancher/rke2/registries.yaml")]),
+            Service::Restart
+        );
+    }
+
+    #[test]
+    fn a_fresh_host_under_a_known_name_is_stale_and_a_member_is_not() {
+        let inventory = inventory();
+        let nodes = vec![
+            json!({"metadata": {"name": "cp1"}}),
+            json!({"metadata": {"name": "w1"}}),
+        ];
+        let gathered = |active: bool| Gathered {
+            machines: machines(&inventory, |_, facts| facts.rke2.active = active),
+            seed: Seed::Runs { host: "cp2".into() },
+            cluster: Some(ClusterState {
+                nodes: Some(nodes.clone()),
+                ..ClusterState::default()
+            }),
+            record: None,
+        };
+        let fresh = gathered(false);
+        let of = |index: usize| stale(SiteKind::Onprem, &fresh, &fresh.machines[index]);
+        assert!(of(0).expect("stale").contains("etcd member"));
+        assert!(!of(3).expect("stale").contains("etcd"));
+        assert_eq!(of(1), None);
+        let members = gathered(true);
+        assert_eq!(
+            stale(SiteKind::Onprem, &members, &members.machines[0]),
+            None
+        );
+    }
 }

@@ -60,15 +60,28 @@ impl Work<'_, '_> {
             changes += self.start(gathered, plan, None)?;
             self.node_ready(gathered, &name)?;
         }
-        let machine = gathered.machine(&name)?;
-        let state = ClusterState::observe(&mut machine.connection)?;
-        if !state.answers() || state.token.is_none() {
-            return Err(Error::Answer {
-                host: name,
-                what: "the cluster's nodes and token",
-            });
+        Ok((self.answering(gathered)?, changes))
+    }
+
+    /// Asks the seed for the cluster's state until its API server answers.
+    fn answering(&self, gathered: &mut Gathered<'_>) -> Result<ClusterState> {
+        let started = Instant::now();
+        loop {
+            let machine = gathered.seed_machine()?;
+            let state = ClusterState::observe(&mut machine.connection)?;
+            if state.answers() && state.token.is_some() {
+                return Ok(state);
+            }
+            if started.elapsed() >= self.options.node_timeout {
+                return Err(Error::Gate {
+                    host: machine.host.name.clone(),
+                    what: "an answer of the API server",
+                    waited: started.elapsed(),
+                    reason: "kubectl gets none; a majority of the servers may be down".to_owned(),
+                });
+            }
+            std::thread::sleep(self.options.poll);
         }
-        Ok((state, changes))
     }
 
     /// Joins, starts or restarts the other servers, one at a time.
@@ -186,7 +199,7 @@ impl Work<'_, '_> {
             let machine = gathered.machine(host)?;
             let node = nodes
                 .as_deref()
-                .and_then(|nodes| look::node_of(machine, nodes));
+                .and_then(|nodes| look::node_of(self.desired.inventory.site, machine, nodes));
             let Some(reason) = unsettled(
                 nodes.is_some(),
                 node.as_ref(),
@@ -222,7 +235,7 @@ impl Work<'_, '_> {
             return Ok(());
         };
         let name_in = |machine: &Machine<'_>| {
-            look::node_of(machine, &nodes)
+            look::node_of(self.desired.inventory.site, machine, &nodes)
                 .map_or_else(|| machine.host.name.clone(), |node| node.name().to_owned())
         };
         let node = name_in(gathered.machine(&plan.host)?);

@@ -11,6 +11,7 @@ use crate::{
     for_each_host,
     inventory::Inventory,
     machine::Machine,
+    plan::InstallPlan,
     preflight::{self, Demands, Gathered, grouped},
 };
 
@@ -105,12 +106,30 @@ fn probe(
     results.into_iter().collect()
 }
 
-/// Refuses to go on over an error; everything else is told.
-pub(crate) fn refuse(findings: &[Finding], report: Report<'_>) -> Result<()> {
-    if findings
+/// A host that nothing is done to cannot fail for what is wrong with it: that is worth a warning, and no reason to refuse the others.
+pub(crate) fn spare_what_stays(findings: &mut [Finding], plan: &InstallPlan) {
+    let stays = |name: &str| {
+        plan.hosts
+            .iter()
+            .any(|host| host.host == name && host.is_empty())
+    };
+    for finding in findings {
+        if plan.is_empty() || finding.host.as_deref().is_some_and(stays) {
+            finding.severity = finding.severity.min(Severity::Warning);
+        }
+    }
+}
+
+/// Tells whether a finding is an error.
+pub(crate) fn forbids(findings: &[Finding]) -> bool {
+    findings
         .iter()
         .any(|finding| finding.severity == Severity::Error)
-    {
+}
+
+/// Refuses to go on over an error; everything else is told.
+pub(crate) fn refuse(findings: &[Finding], report: Report<'_>) -> Result<()> {
+    if forbids(findings) {
         return Err(Error::Preflight {
             findings: findings.to_vec(),
         });

@@ -14,11 +14,12 @@ use crate::{
 /// The registry as it answered.
 pub(crate) struct Reached {
     pub(crate) registry: SiteRegistry,
-    pub(crate) access: Access,
+    /// What the push account may do; not asked where nothing is missing.
+    pub(crate) access: Option<Access>,
     pub(crate) plan: PushPlan,
 }
 
-/// Connects with the push account, probes its rights, and plans the push. Changes nothing.
+/// Connects with the push account and asks for every tag; probes its rights only if something is missing. Changes nothing.
 pub(crate) async fn reach(
     desired: &Desired<'_>,
     archive: &VerifiedArchive,
@@ -26,15 +27,24 @@ pub(crate) async fn reach(
     report: Report<'_>,
 ) -> Result<Reached> {
     let registry = SiteRegistry::connect(config(desired, Some(desired.push.clone()))?).await?;
+    let plan = push::plan(&registry, archive, jobs, report).await;
+    if plan.as_ref().is_ok_and(PushPlan::is_empty) {
+        return Ok(Reached {
+            registry,
+            access: None,
+            plan: plan?,
+        });
+    }
+    // a project that is missing refuses every question; the probe says so
     let access = registry.probe().await?;
     let plan = if access.project == ProjectState::Missing {
         push::plan_for_empty(archive)?
     } else {
-        push::plan(&registry, archive, jobs, report).await?
+        plan?
     };
     Ok(Reached {
         registry,
-        access,
+        access: Some(access),
         plan,
     })
 }
@@ -54,8 +64,11 @@ fn config(desired: &Desired<'_>, login: Option<(String, SecretString)>) -> Resul
 /// Says what is wrong with the registry for this bundle.
 pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding> {
     let registry = &desired.inventory.registry;
-    let (access, needed) = (&reached.access, reached.plan.summary.bytes);
+    let needed = reached.plan.summary.bytes;
     let mut findings = Vec::new();
+    let Some(access) = &reached.access else {
+        return findings;
+    };
     let mut add = |id, severity, seen: String, why: &str, remedy: String| {
         findings.push(Finding {
             id,
@@ -66,9 +79,6 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
             remedy,
         })
     };
-    if reached.plan.is_empty() {
-        return findings;
-    }
     if access.project != ProjectState::Missing && !access.push {
         add(
             "registry.push",
@@ -184,7 +194,11 @@ pub(crate) async fn fill(
     jobs: usize,
     report: Report<'_>,
 ) -> Result<()> {
-    if reached.access.project == ProjectState::Missing {
+    if reached
+        .access
+        .as_ref()
+        .is_some_and(|access| access.project == ProjectState::Missing)
+    {
         reached.registry.ensure_project().await?;
         report(Event::Notice {
             message: format!("project {} was created", desired.inventory.registry.project),

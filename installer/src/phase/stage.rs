@@ -16,7 +16,7 @@ use crate::{
     for_each_host,
     machine::Machine,
     plan::{HostPlan, Service},
-    render::config::Entry,
+    render::{MANIFESTS_FOLDER, config::Entry},
 };
 
 /// A release file in memory, verified.
@@ -52,11 +52,7 @@ pub(crate) fn run(
                 install(desired, machine, &files, report)?;
                 changes += 1;
             }
-            if matches!(
-                plan.service,
-                Service::Found | Service::Join | Service::Start
-            ) && !plan.files.is_empty()
-            {
+            if plan.service != Service::Restart && !plan.files.is_empty() {
                 let entry = gather::entry(desired.inventory, machine, &seed, address.as_deref());
                 changes += write_files(desired, machine, &entry)?;
             }
@@ -136,16 +132,17 @@ pub(crate) fn write_files(
     machine: &mut Machine<'_>,
     entry: &Entry,
 ) -> Result<u64> {
+    let files = look::node_files(desired, machine, entry)?;
+    if files
+        .iter()
+        .any(|file| file.path.starts_with(MANIFESTS_FOLDER))
+    {
+        // as RKE2 itself makes it; a folder made for a file would be open to all
+        let make = Command::new("install").args(["-d", "-m", "0700", MANIFESTS_FOLDER]);
+        machine.connection.check(&make.as_root())?;
+    }
     let mut changes = 0;
-    for file in look::node_files(desired, machine, entry)? {
-        if file.path.starts_with(crate::render::MANIFESTS_FOLDER) {
-            // as RKE2 itself makes it; a folder made for a file would be open to all
-            machine.connection.check(
-                &Command::new("install")
-                    .args(["-d", "-m", "0700", crate::render::MANIFESTS_FOLDER])
-                    .as_root(),
-            )?;
-        }
+    for file in files {
         changes += u64::from(machine.put(&file)?);
     }
     Ok(changes)
