@@ -4,4 +4,5 @@
 //! sees and what is left on disk, in registries and on nodes; what one library does is tested in that library.
 
 mod bundling;
+mod installing;
 mod support;

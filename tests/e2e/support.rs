@@ -4,4 +4,4 @@ mod connected;
 mod run;
 
 pub(crate) use connected::{Connected, charts};
-pub(crate) use run::{Outcome, sha256};
+pub(crate) use run::{Outcome, binary, sha256};

@@ -1,0 +1,136 @@
+//! What is refused before anything changes, on real hosts and a registry with faults; each says what it saw and how to mend it.
+
+use airgap_testkit::{
+    cluster::{ClusterSpec, NodeSpec, Sudo},
+    faults::{Fault, FaultAction},
+    harbor::{Account, Project, Right},
+    tls::TestCa,
+};
+
+use super::field::{BASTION, Field, PUSH_PASSWORD, possible};
+
+/// Asserts that preflight finds this, and that no host was written to.
+#[track_caller]
+fn finds(field: &Field, id: &str, part: &str) {
+    let outcome = field.install(&[]);
+    assert_eq!(outcome.code, 4, "{}", outcome.transcript());
+    let document: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let findings = document["findings"].as_array().cloned().unwrap_or_default();
+    let found = findings.iter().any(|finding| {
+        finding["id"] == id && finding["severity"] == "error" && finding.to_string().contains(part)
+    });
+    assert!(found, "no {id} with `{part}` in {findings:#?}");
+    for node in field.cluster.nodes().filter(|node| node.name() != BASTION) {
+        let changed = node
+            .sh("ls -d /var/lib/airgap /etc/rancher /usr/local/bin/rke2 2>/dev/null")
+            .unwrap();
+        assert_eq!(changed.stdout.trim(), "", "{} was changed", node.name());
+    }
+}
+
+#[test]
+fn hosts_that_cannot_become_nodes_are_named() {
+    if !possible() {
+        return;
+    }
+    let spec = ClusterSpec::of(1, 0)
+        .node(NodeSpec::new("w1").machine("aarch64"))
+        .node(NodeSpec::new("w2").sudo(Sudo::None))
+        .node(NodeSpec::new("w3"));
+    let mut field = Field::start(spec, "community");
+    finds(&field, "host.arch", "arm64");
+    finds(&field, "host.unreachable", "w2");
+
+    field.hosts = vec!["cp1".into(), "w3".into()];
+    field.write_inventory();
+    let known = fs_err::read_to_string(field.cluster.known_hosts()).unwrap();
+    let address = field.cluster.node("w3").address().to_string();
+    let others: String = known
+        .lines()
+        .filter(|line| !line.starts_with(&address))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    field.write("known_hosts", &others);
+    finds(&field, "host.unreachable", "not known");
+    field.write("known_hosts", &known);
+    field.cluster.node("w3").change_host_key().unwrap();
+    finds(&field, "host.unreachable", "changed");
+    field.cluster.node("w3").power_off().unwrap();
+    finds(&field, "host.unreachable", "w3");
+}
+
+#[test]
+fn a_registry_that_cannot_be_used_is_named_and_one_that_fails_later_loses_nothing() {
+    if !possible() {
+        return;
+    }
+    let field = Field::start(ClusterSpec::single(), "community");
+    let good_ca = fs_err::read_to_string(field.cluster.folder().join("ca.pem")).unwrap();
+    field.write("ca.pem", TestCa::new("another CA").pem());
+    finds(&field, "registry.unusable", "not trusted");
+    field.write("ca.pem", &good_ca);
+
+    field
+        .harbor
+        .set_account(Account::pusher("airgap", "another password"));
+    finds(&field, "registry.unusable", "refuses the login");
+    field.harbor.set_account(Account::with(
+        "robot$airgap+push",
+        PUSH_PASSWORD,
+        "airgap",
+        &[Right::Pull],
+    ));
+    finds(&field, "registry.push", "may not push");
+    field
+        .harbor
+        .set_account(Account::pusher("airgap", PUSH_PASSWORD));
+
+    // a quota that is full in the middle: a clear error, and what is there stays
+    field.harbor.set_project(Project {
+        quota: Some(200_000),
+        ..Project::named("airgap")
+    });
+    finds(&field, "registry.quota", "raise the quota");
+    field.harbor.set_project(Project::named("airgap"));
+
+    // gone in the middle of a push: the same command goes on from there
+    field.harbor.fault(Fault {
+        method: Some("PUT".into()),
+        path: "/blobs/uploads/".into(),
+        skip: 10,
+        times: 1,
+        action: FaultAction::Gone { after_bytes: 1 },
+    });
+    let _ = field.install(&[]).fails(1, &["harbor.site.test"]);
+    let held = field.harbor.used("airgap");
+    assert!(held > 0);
+    field.harbor.clear_faults();
+    field.harbor.come_back();
+    let report = field.installed(&[]);
+    assert_eq!(report["nodes"][0]["ready"], true);
+}
+
+#[test]
+fn a_node_with_another_rke2_and_a_node_with_another_clusters_are_refused() {
+    if !possible() {
+        return;
+    }
+    let field = Field::start(ClusterSpec::single(), "community");
+    let node = field.cluster.node("solo");
+    node.put(
+        "/usr/local/bin/rke2",
+        "755",
+        b"#!/bin/sh\necho 'rke2 version v1.30.1+rke2r1 (0123456)'\n",
+    )
+    .unwrap();
+    let outcome = field.install(&[]);
+    assert!(matches!(outcome.code, 1 | 4), "{}", outcome.transcript());
+    assert!(
+        outcome.transcript().contains("v1.30.1+rke2r1"),
+        "{}",
+        outcome.transcript()
+    );
+    node.check(&["rm", "/usr/local/bin/rke2"]).unwrap();
+    node.put("/var/lib/airgap/record.json", "600", br#"{"cluster":"another","installed":null,"target":null,"lastSeen":"2026-01-01T00:00:00Z"}"#).unwrap();
+    let _ = field.install(&[]).fails(1, &["belongs to cluster another"]);
+}
