@@ -71,19 +71,14 @@ fn coredns(inventory: &Inventory) -> Result<Option<Value>> {
         .iter()
         .map(|address| format!("{address} {name}"))
         .collect();
-    let domain = inventory
-        .cluster
-        .config
-        .get("cluster-domain")
-        .or_else(|| inventory.cluster.server_config.get("cluster-domain"));
-    let domain = domain.and_then(Value::as_str).unwrap_or("cluster.local");
-    // the server block of RKE2's own chart, whose list cannot be added to, with one plugin more
+    // the server block of RKE2's own chart, whose list cannot be added to, with one plugin more; the chart itself puts the cluster's
+    // domain before the parameters of `kubernetes`
     let plugins = json!([
         {"name": "errors"},
         {"name": "health", "configBlock": "lameduck 10s"},
         {"name": "ready"},
         {"name": "hosts", "configBlock": format!("{}\nfallthrough", lines.join("\n"))},
-        {"name": "kubernetes", "parameters": format!("{domain} in-addr.arpa ip6.arpa"), "configBlock": "pods insecure\nfallthrough in-addr.arpa ip6.arpa\nttl 30"},
+        {"name": "kubernetes", "parameters": "in-addr.arpa ip6.arpa", "configBlock": "pods insecure\nfallthrough in-addr.arpa ip6.arpa\nttl 30"},
         {"name": "prometheus", "parameters": "0.0.0.0:9153"},
         {"name": "forward", "parameters": ". /etc/resolv.conf"},
         {"name": "cache", "parameters": "30"},
@@ -91,7 +86,7 @@ fn coredns(inventory: &Inventory) -> Result<Option<Value>> {
         {"name": "reload"},
         {"name": "loadbalance"},
     ]);
-    let values = json!({"servers": [{"zones": [{"zone": "."}], "port": 53, "plugins": plugins}]});
+    let values = json!({"servers": [{"zones": [{"zone": ".", "use_tcp": true}], "port": 53, "plugins": plugins}]});
     Ok(Some(json!({
         "apiVersion": "helm.cattle.io/v1",
         "kind": "HelmChartConfig",

@@ -196,6 +196,10 @@ async fn job(server: &Server, chart: &Value, config: &Value) -> Result<()> {
         .iter()
         .any(|cni| opened.name == format!("rke2-{cni}"));
     let argo = opened.name == "argo-cd";
+    let certificates = match values.pointer("/configs/tls/certificates") {
+        Some(Value::Object(certificates)) => json!(certificates),
+        _ => json!({}),
+    };
     let mark = format!("{namespace}/{name}");
     let create = spec["createNamespace"] == true;
     server
@@ -215,6 +219,9 @@ async fn job(server: &Server, chart: &Value, config: &Value) -> Result<()> {
             )?;
             if argo {
                 put(state, json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "applicationsets.argoproj.io"}}))?;
+                // the chart's template of that name: the authorities that its values give
+                put(state, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-tls-certs-cm", "namespace": target},
+                    "data": certificates}))?;
             }
             workloads::put(state, name, &target, &work, cni)
         })
