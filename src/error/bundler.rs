@@ -24,3 +24,60 @@ impl Advise for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CommandError;
+
+    fn wrong() -> Error {
+        Error::WrongContent {
+            object: "quay.io/x:1".into(),
+            expected: airgap_archive::digest_of(b"asked for"),
+            actual: "something else".into(),
+        }
+    }
+
+    fn unreachable(host: &str) -> Error {
+        let source = std::io::Error::other("no such host").into();
+        Error::Fetch {
+            object: format!("{host}/x:1"),
+            source: Box::new(airgap_registry::Error::Unreachable {
+                host: host.into(),
+                source,
+            }),
+        }
+    }
+
+    #[test]
+    fn wrong_content_is_not_to_be_trusted() {
+        assert_eq!(CommandError::from(wrong()).exit_code(), 3);
+    }
+
+    #[test]
+    fn of_several_errors_the_gravest_decides_and_each_cause_is_told() {
+        let several = Error::Several(vec![
+            unreachable("quay.io"),
+            wrong(),
+            unreachable("ghcr.io"),
+        ]);
+        let error = CommandError::from(several);
+        assert_eq!(error.exit_code(), 3);
+        let causes = error.causes().join("\n");
+        assert!(
+            causes.contains("quay.io") && causes.contains("ghcr.io"),
+            "{causes}"
+        );
+    }
+
+    #[test]
+    fn what_a_registry_refuses_keeps_its_advice() {
+        let error = CommandError::from(unreachable("quay.io"));
+        assert_eq!(error.exit_code(), 1);
+        assert!(
+            error.hints()[0].contains("https://quay.io/v2/"),
+            "{:?}",
+            error.hints()
+        );
+    }
+}

@@ -113,6 +113,12 @@ fn a_bundle_can_be_listed_in_full() {
     insta::assert_snapshot!(delivered().airgap("inspect --key airgap.pub").transcript());
 }
 
+/// The names of fields are what scripts rely on.
+#[test]
+fn the_listing_as_json_keeps_its_field_names() {
+    insta::assert_snapshot!(delivered().airgap("inspect --json --key airgap.pub").stdout);
+}
+
 #[test]
 fn a_bundle_that_nothing_vouches_for_says_so_on_every_line() {
     let world = delivered();
