@@ -46,7 +46,10 @@ fn to_file(entry: &Entry, layer: &Descriptor) -> Result<File> {
         .annotations()
         .as_ref()
         .and_then(|all| all.get(annotations::TITLE));
-    let name = title.cloned().unwrap_or_else(|| digest.digest().to_owned());
+    let name = title
+        .cloned()
+        .or_else(|| chart_file(entry, layer))
+        .unwrap_or_else(|| digest.digest().to_owned());
     if !is_plain(&name) {
         let what = format!("{digest} of {}", entry.name.as_deref().unwrap_or_default());
         return Err(Error::Extract {
@@ -60,6 +63,13 @@ fn to_file(entry: &Entry, layer: &Descriptor) -> Result<File> {
         digest,
         size: layer.size(),
     })
+}
+
+/// Helm gives a chart's archive no title; its file is named as Helm names it, `<name>-<version>.tgz`.
+fn chart_file(entry: &Entry, layer: &Descriptor) -> Option<String> {
+    const ARCHIVE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+    let name = entry.name.as_deref()?.strip_prefix("charts/")?;
+    (layer.media_type().to_string() == ARCHIVE).then(|| format!("{}.tgz", name.replace(':', "-")))
 }
 
 /// A plain file name: printable ASCII, no separator, and not one that means a folder.

@@ -8,7 +8,7 @@
     reason = "its one line of output is its interface"
 )]
 
-use std::{error::Error, io::Write as _, process::ExitCode};
+use std::{error::Error, fmt::Write as _, io::Write as _, process::ExitCode};
 
 use airgap_manifests::Catalog;
 use airgap_testkit::{
@@ -71,7 +71,8 @@ fn main() -> ExitCode {
             let mut text = format!("error: {error}");
             let mut source = error.source();
             while let Some(cause) = source {
-                text.push_str(&format!("\n  {cause}"));
+                // writing to a String cannot fail
+                let _ = write!(text, "\n  {cause}");
                 source = cause.source();
             }
             // nowhere is left to report that standard error is gone

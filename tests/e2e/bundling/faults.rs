@@ -177,16 +177,11 @@ fn a_cut_connection_is_resumed_where_it_broke() {
     let connected = Connected::locked();
     let downloads = connected.world.downloads();
     downloads.log().clear();
-    for skip in [0, 1] {
-        let cut = Fault::once(
-            "GET",
-            "rke2.linux-amd64.tar.gz",
-            FaultAction::CutResponse {
-                after_bytes: 1 << 20,
-            },
-        );
-        downloads.fault(Fault { skip, ..cut });
-    }
+    let action = FaultAction::CutResponse {
+        after_bytes: 1 << 20,
+    };
+    let cut = Fault::once("GET", "rke2.linux-amd64.tar.gz", action);
+    downloads.fault(Fault { times: 2, ..cut });
     let _ = connected.airgap(BUNDLE).ok();
     let parts = downloads.log().count(|request| {
         request.path.ends_with("rke2.linux-amd64.tar.gz") && request.status == 206

@@ -2,15 +2,27 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::process::Output;
+use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
-/// The binary under test.
+/// The binary under test; of a debug build a copy without debug information, which is too large to be handed over.
 pub(crate) fn binary() -> Utf8PathBuf {
-    std::env::var("AIRGAP_BIN")
-        .map_or_else(|_| env!("CARGO_BIN_EXE_airgap").into(), Utf8PathBuf::from)
+    static STRIPPED: LazyLock<Utf8PathBuf> = LazyLock::new(|| {
+        let debug = Utf8PathBuf::from(env!("CARGO_BIN_EXE_airgap"));
+        let target = Utf8Path::new(env!("CARGO_TARGET_TMPDIR")).join("airgap");
+        let done = Command::new("strip")
+            .args(["-o", target.as_str(), debug.as_str()])
+            .status();
+        if done.is_ok_and(|status| status.success()) {
+            target
+        } else {
+            debug
+        }
+    });
+    std::env::var("AIRGAP_BIN").map_or_else(|_| STRIPPED.clone(), Utf8PathBuf::from)
 }
 
 /// What a command did.
