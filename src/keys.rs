@@ -7,6 +7,9 @@ use secrecy::SecretString;
 use crate::error::CommandError;
 use crate::prompt;
 
+/// Where `airgap keygen` leaves the private key, and where `airgap bundle` looks for one.
+pub(crate) const DEFAULT_PRIVATE_KEY: &str = "airgap.key";
+
 /// Where a passphrase comes from when it is not asked for.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Passphrase")]

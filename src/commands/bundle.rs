@@ -11,7 +11,7 @@ use camino::Utf8PathBuf;
 
 use crate::cli::SourceArgs;
 use crate::error::CommandError;
-use crate::keys::PassphraseArgs;
+use crate::keys::{DEFAULT_PRIVATE_KEY, PassphraseArgs};
 use crate::progress::{BundlerEvents, Progress};
 use crate::render;
 use crate::ui::{Style, Ui};
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Add an optional component (can be repeated)
     #[arg(long, value_name = "COMPONENT")]
     with: Vec<String>,
-    /// Sign with this private key (can be repeated)
+    /// Sign with this private key (can be repeated) [default: airgap.key, where `airgap keygen` leaves it]
     ///
     /// The first one signs the bundle; each further one countersigns it, for when keys rotate.
     #[arg(long, value_name = "PRIVATE-KEY")]
@@ -79,11 +79,16 @@ pub(crate) struct Args {
 
 impl Args {
     /// Runs the command.
-    pub(crate) async fn run(self, ui: Arc<Ui>) -> Result<(), CommandError> {
+    pub(crate) async fn run(mut self, ui: Arc<Ui>) -> Result<(), CommandError> {
         if self.key.is_empty() && !self.dry_run {
-            return Err(CommandError::usage("no key to sign with")
-                .hint("pass the publisher's private key: `--key airgap.key`")
-                .hint("if there is none yet, make it once: `airgap keygen`"));
+            let usual = Utf8PathBuf::from(DEFAULT_PRIVATE_KEY);
+            if !usual.is_file() {
+                return Err(CommandError::usage("no key to sign with")
+                    .hint("pass the publisher's private key: `--key airgap.key`")
+                    .hint("if there is none yet, make it once: `airgap keygen`"));
+            }
+            ui.status(format!("signing with {usual}"));
+            self.key.push(usual);
         }
         let sources = self.source.load(&ui)?;
         let lock = sources.lock.as_ref().ok_or_else(|| {

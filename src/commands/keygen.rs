@@ -5,7 +5,7 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::keys::PassphraseArgs;
+use crate::keys::{DEFAULT_PRIVATE_KEY, PassphraseArgs};
 use crate::prompt;
 use crate::ui::{Style, Ui};
 
@@ -20,7 +20,7 @@ use crate::ui::{Style, Ui};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to write the private key
-    #[arg(value_name = "PRIVATE-KEY", default_value = "airgap.key")]
+    #[arg(value_name = "PRIVATE-KEY", default_value = DEFAULT_PRIVATE_KEY)]
     output: Utf8PathBuf,
     /// Protect the private key with a passphrase, asked for twice
     #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_env"])]
