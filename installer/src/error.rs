@@ -180,6 +180,7 @@ pub enum ExitClass {
 
 impl Error {
     /// Says what the failure means.
+    #[must_use]
     pub fn class(&self) -> ExitClass {
         match self {
             Self::Archive(error) if error.is_trust_failure() => ExitClass::DoNotTrust,
@@ -210,6 +211,7 @@ impl Error {
     }
 
     /// Returns what to do about it, where the error itself knows.
+    #[must_use]
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Cluster { remedy, .. } => Some(remedy),

@@ -126,6 +126,7 @@ impl<'a> Installer<'a> {
     }
 
     /// Returns the bundle's edition.
+    #[must_use]
     pub fn edition(&self) -> &ResolvedEdition {
         &self.edition
     }
@@ -148,7 +149,7 @@ impl<'a> Installer<'a> {
             &mut machines,
             &reached,
         )?);
-        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         done(report, Phase::Preflight, 0);
         Ok(findings)
     }
@@ -169,12 +170,12 @@ impl<'a> Installer<'a> {
         let reached = reached?;
         let mut changed = false;
         if !look.plan.is_empty() {
-            let lock = self.lock(&look.gathered, report)?;
+            let held = self.lock(&look.gathered, report)?;
             look = self.look_again(&desired, look.plan)?;
             let work = Work {
                 desired: &desired,
                 options: &self.options,
-                lock: &lock,
+                lock: &held,
                 report,
             };
             self.work(&work, &mut look, &reached, &runtime)?;
@@ -220,7 +221,7 @@ impl<'a> Installer<'a> {
             &mut machines,
             &reached,
         )?);
-        findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         if !all_asked {
             return Err(Error::Preflight { findings });
         }
@@ -310,14 +311,14 @@ impl<'a> Installer<'a> {
             hosts,
             objects,
             waves: look::waves(desired, state)?,
-            record: !self.record_holds(desired, gathered),
+            record: !Self::record_holds(desired, gathered),
             findings,
             notices: desired.notices.clone(),
         })
     }
 
     /// Tells whether every copy of the record says that this release is installed.
-    fn record_holds(&self, desired: &Desired<'_>, gathered: &Gathered<'_>) -> bool {
+    fn record_holds(desired: &Desired<'_>, gathered: &Gathered<'_>) -> bool {
         let holds = |record: Option<Record>| {
             record.is_some_and(|record| {
                 record.installed.as_ref() == Some(&desired.offer.release)
@@ -465,7 +466,7 @@ impl<'a> Installer<'a> {
         let total = std::sync::atomic::AtomicU64::new(0);
         let findings = self.archive.verify_all(self.jobs(), &|event| match event {
             airgap_archive::Event::Started { total: bytes } => {
-                total.store(bytes, std::sync::atomic::Ordering::Relaxed)
+                total.store(bytes, std::sync::atomic::Ordering::Relaxed);
             }
             airgap_archive::Event::Advanced { bytes } => report(Event::Verified {
                 bytes,
@@ -497,7 +498,7 @@ impl<'a> Installer<'a> {
             .report_parent
             .join(format!("airgap-{}", self.inventory.name));
         let state = look.gathered.cluster.unwrap_or_default();
-        let stats = reached.registry.stats();
+        let traffic = reached.registry.stats();
         let mut outcome = InstallReport {
             cluster: self.inventory.name.clone(),
             release: desired.offer.release.clone(),
@@ -508,8 +509,8 @@ impl<'a> Installer<'a> {
                 .map(ToString::to_string)
                 .collect(),
             changed,
-            registry_writes: stats.writes,
-            registry_heads: stats.heads,
+            registry_writes: traffic.writes,
+            registry_heads: traffic.heads,
             pushed: reached.plan.summary.clone(),
             nodes: report::nodes_of(state.nodes.as_deref().unwrap_or_default()),
             components: Vec::new(),
@@ -623,7 +624,7 @@ pub fn status(inventory: &Inventory, connect: &Connector<'_>) -> Result<Status> 
                     .map(crate::kube::NodeView::new)
                     .find(|node| node.name() == host.name)
             });
-        site_status::node(&host.name, host.role.to_string(), node)
+        site_status::node(&host.name, host.role.to_string(), node.as_ref())
     });
     let begun = record.as_ref().and_then(|record| {
         record

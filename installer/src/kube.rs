@@ -102,10 +102,10 @@ impl ClusterState {
                 "applications" => state.applications = list().unwrap_or_default(),
                 "kubeconfig" => {
                     state.kubeconfig =
-                        (!failed).then(|| SecretString::from(content.trim_start().to_owned()))
+                        (!failed).then(|| SecretString::from(content.trim_start().to_owned()));
                 }
                 "token" => {
-                    state.token = (!failed).then(|| SecretString::from(content.trim().to_owned()))
+                    state.token = (!failed).then(|| SecretString::from(content.trim().to_owned()));
                 }
                 "end" => complete = true,
                 other => {
@@ -121,11 +121,13 @@ impl ClusterState {
     }
 
     /// Tells whether the API server answers.
+    #[must_use]
     pub fn answers(&self) -> bool {
         self.nodes.is_some()
     }
 
     /// Returns the object of that kind, namespace and name, if the cluster has it.
+    #[must_use]
     pub fn find(&self, wanted: &Value) -> Option<&Value> {
         let among = match wanted["kind"].as_str()? {
             "Namespace" => &self.namespaces,
@@ -169,22 +171,26 @@ pub struct NodeView<'a>(&'a Value);
 
 impl<'a> NodeView<'a> {
     /// Wraps a Node object.
+    #[must_use]
     pub fn new(node: &'a Value) -> Self {
         Self(node)
     }
 
     /// Returns its name.
+    #[must_use]
     pub fn name(&self) -> &'a str {
         self.0["metadata"]["name"].as_str().unwrap_or_default()
     }
 
     /// Tells whether its condition `kind` is "True".
+    #[must_use]
     pub fn condition(&self, kind: &str) -> bool {
         self.condition_object(kind)
             .is_some_and(|condition| condition["status"] == "True")
     }
 
     /// Returns what the kubelet says of why the node is not Ready.
+    #[must_use]
     pub fn reason(&self) -> String {
         self.condition_object("Ready")
             .and_then(|condition| condition["message"].as_str())
@@ -193,11 +199,13 @@ impl<'a> NodeView<'a> {
     }
 
     /// Tells whether the node holds a vote in etcd.
+    #[must_use]
     pub fn is_voter(&self) -> bool {
         self.condition("EtcdIsVoter")
     }
 
     /// Returns the kubelet's version: RKE2's own.
+    #[must_use]
     pub fn version(&self) -> &'a str {
         self.0["status"]["nodeInfo"]["kubeletVersion"]
             .as_str()
@@ -205,11 +213,13 @@ impl<'a> NodeView<'a> {
     }
 
     /// Tells whether the node is a server.
+    #[must_use]
     pub fn is_server(&self) -> bool {
         self.0["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] == "true"
     }
 
     /// Returns its provider id, which a cloud controller sets.
+    #[must_use]
     pub fn provider_id(&self) -> Option<&'a str> {
         self.0["spec"]["providerID"]
             .as_str()
@@ -395,6 +405,7 @@ fn list_of(objects: &[Value]) -> String {
 }
 
 /// Names an object for people: `Secret argocd/airgap-charts`.
+#[must_use]
 pub fn name_of(object: &Value) -> String {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let namespace = object["metadata"]["namespace"]
@@ -416,6 +427,7 @@ pub fn labelled(mut object: Value) -> Value {
 }
 
 /// Replaces the address in RKE2's kubeconfig by the cluster's endpoint, and the names `default` by the cluster's.
+#[must_use]
 pub fn kubeconfig_for(text: &SecretString, endpoint: &str, cluster: &str) -> SecretString {
     let endpoint = crate::render::config::bracketed(endpoint);
     let text = text.expose_secret().replace(

@@ -78,6 +78,7 @@ pub struct Process {
 
 impl Process {
     /// Returns this process; `None` where there is no readable /proc.
+    #[must_use]
     pub fn current() -> Option<Self> {
         let pid = std::process::id();
         Some(Self {
@@ -88,6 +89,7 @@ impl Process {
     }
 
     /// Tells whether this was a process of this machine that has ended. `false` when that cannot be known.
+    #[must_use]
     pub fn is_gone(&self) -> bool {
         machine().is_some_and(|here| here == self.machine) && start_of(self.pid) != Some(self.start)
     }
@@ -232,11 +234,7 @@ fn renew(
     lost: &AtomicBool,
 ) {
     let mut renewed_at = Instant::now();
-    loop {
-        match stopped.recv_timeout(RENEW) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            _ => break,
-        }
+    while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(RENEW) {
         // the seed's clock, carried on by ours since its last answer
         let next = Holder {
             renewed: mine.renewed + renewed_at.elapsed().as_secs().cast_signed(),

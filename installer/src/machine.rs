@@ -288,10 +288,10 @@ pub(crate) mod fake {
     }
 
     /// Every host of the inventory, its facts changed by `change`.
-    pub(crate) fn machines<'a>(
-        inventory: &'a Inventory,
+    pub(crate) fn machines(
+        inventory: &Inventory,
         change: impl Fn(&str, &mut Facts),
-    ) -> Vec<Machine<'a>> {
+    ) -> Vec<Machine<'_>> {
         inventory
             .hosts
             .iter()

@@ -54,6 +54,7 @@ impl Phase {
     ];
 
     /// Says what the phase does, for a progress line.
+    #[must_use]
     pub fn title(self) -> &'static str {
         match self {
             Self::Gather => "asking every host what it is",

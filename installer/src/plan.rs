@@ -73,6 +73,7 @@ pub enum Seed {
 
 impl Seed {
     /// Returns the seed's name.
+    #[must_use]
     pub fn host(&self) -> &str {
         match self {
             Self::Founds { host } | Self::Restarts { host, .. } | Self::Runs { host } => host,
@@ -100,6 +101,7 @@ pub struct HostPlan {
 
 impl HostPlan {
     /// Tells whether the host is as it should be.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.install
             && self.files.is_empty()
@@ -169,7 +171,7 @@ impl fmt::Display for InstallPlan {
         }
         match &self.seed {
             Seed::Founds { host } => {
-                writeln!(f, "seed: {host} founds the cluster; no server runs it yet")?
+                writeln!(f, "seed: {host} founds the cluster; no server runs it yet")?;
             }
             Seed::Restarts { host, members } => writeln!(
                 f,

@@ -169,6 +169,7 @@ fn plan_of(
 
 impl PushPlan {
     /// Tells whether the registry has everything.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty()
     }

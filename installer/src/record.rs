@@ -45,11 +45,13 @@ pub struct Record {
 
 impl Record {
     /// Reads a record; `None` for what is none (an interrupted write cannot happen: records are renamed into place).
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
     /// Writes the record as one line of JSON.
+    #[must_use]
     pub fn to_line(&self) -> String {
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
@@ -173,6 +175,7 @@ pub fn check(
 }
 
 /// The latest time known: a clock that was set back does not revive an expired bundle.
+#[must_use]
 pub fn clock(record: Option<&Record>, offer: &Offer, system_clock: Timestamp) -> Timestamp {
     record
         .map_or(system_clock, |record| record.last_seen.max(system_clock))

@@ -68,6 +68,7 @@ fn yaml(value: &Value) -> crate::Result<String> {
 }
 
 /// Tells whether every field of `wanted` is in `found` as wanted. What the API server adds does not count; lists must agree in full.
+#[must_use]
 pub fn covers(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(key, value)| {

@@ -35,6 +35,7 @@ pub struct Status {
 
 impl Status {
     /// Tells whether everything asked is as it should be.
+    #[must_use]
     pub fn is_well(&self) -> bool {
         self.asked.is_some()
             && self.problems.is_empty()
@@ -137,14 +138,14 @@ pub(crate) fn record_of(state: &ClusterState) -> Option<Record> {
 }
 
 /// Returns a node's status.
-pub(crate) fn node(host: &str, role: String, node: Option<NodeView<'_>>) -> NodeStatus {
-    let ready = node.as_ref().is_some_and(|node| node.condition("Ready"));
+pub(crate) fn node(host: &str, role: String, node: Option<&NodeView<'_>>) -> NodeStatus {
+    let ready = node.is_some_and(|node| node.condition("Ready"));
     NodeStatus {
         name: host.to_owned(),
         role,
-        version: node.as_ref().map(|node| node.version().to_owned()),
+        version: node.map(|node| node.version().to_owned()),
         reason: (!ready).then(|| {
-            node.as_ref().map_or_else(
+            node.map_or_else(
                 || "no node of the cluster has this host's name".to_owned(),
                 NodeView::reason,
             )

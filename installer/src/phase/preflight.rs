@@ -87,7 +87,7 @@ pub(crate) fn findings(
         Ok(reached) => found.extend(registry::findings(desired, reached)),
         Err(error) => found.push(registry::unusable(error)),
     }
-    found.sort_by(|a, b| b.severity.cmp(&a.severity));
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(found)
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
             seen,
             why: why.to_owned(),
             remedy,
-        })
+        });
     };
     if access.project != ProjectState::Missing && !access.push {
         add(

@@ -46,6 +46,7 @@ pub struct Artifact {
 
 impl Artifact {
     /// Returns repository and tag, or digest, for people.
+    #[must_use]
     pub fn name(&self) -> String {
         self.tag.as_ref().map_or_else(
             || format!("{}@{}", self.repository, self.digest),

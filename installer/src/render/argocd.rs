@@ -41,6 +41,7 @@ pub struct Application {
 }
 
 /// A namespace with the labels that a component asks for.
+#[must_use]
 pub fn namespace(name: &str, labels: &std::collections::BTreeMap<String, String>) -> Value {
     let mut object =
         labelled(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
@@ -51,6 +52,7 @@ pub fn namespace(name: &str, labels: &std::collections::BTreeMap<String, String>
 }
 
 /// The registry's pull account as helm jobs take it.
+#[must_use]
 pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
     let (username, password) = registry.pull.as_ref()?;
     let auth = base64(&format!("{username}:{}", password.expose_secret()));
@@ -64,6 +66,7 @@ pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
 }
 
 /// The registry's CA for helm jobs.
+#[must_use]
 pub fn ca_config(pem: &str) -> Value {
     labelled(
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CA_CONFIG, "namespace": "kube-system"}, "data": {"ca.crt": pem}}),
@@ -71,6 +74,7 @@ pub fn ca_config(pem: &str) -> Value {
 }
 
 /// Where Argo CD finds the charts, with the pull account.
+#[must_use]
 pub fn repository_secret(namespace: &str, registry: &SiteRegistryRef<'_>) -> Value {
     let url = charts_url(registry);
     let mut data = vec![
@@ -100,6 +104,7 @@ fn charts_url(registry: &SiteRegistryRef<'_>) -> String {
 }
 
 /// A Secret with our label.
+#[must_use]
 pub fn secret(namespace: &str, name: &str, kind: &str, data: &[(&str, &str)]) -> Value {
     let data: Map<String, Value> = data
         .iter()
@@ -207,6 +212,7 @@ fn base64(text: &str) -> String {
 }
 
 /// A Secret that is made once on site, from its values.
+#[must_use]
 pub fn made_secret(
     namespace: &str,
     name: &str,

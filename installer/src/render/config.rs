@@ -124,6 +124,7 @@ fn sans(inventory: &Inventory) -> Vec<String> {
 }
 
 /// Writes an address as URLs need it.
+#[must_use]
 pub fn bracketed(address: &str) -> String {
     if address.parse::<std::net::Ipv6Addr>().is_ok() {
         format!("[{address}]")

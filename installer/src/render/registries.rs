@@ -27,6 +27,7 @@ pub struct SiteRegistryRef<'a> {
 
 impl SiteRegistryRef<'_> {
     /// Returns the endpoint as a URL.
+    #[must_use]
     pub fn url(&self) -> String {
         if self.endpoint.starts_with("http://") {
             self.endpoint.to_owned()
@@ -36,6 +37,7 @@ impl SiteRegistryRef<'_> {
     }
 
     /// Returns `host[:port]`.
+    #[must_use]
     pub fn host(&self) -> &str {
         self.endpoint
             .trim_start_matches("http://")
@@ -85,6 +87,7 @@ fn section(extra: &BTreeMap<String, Value>, name: &str) -> Map<String, Value> {
 }
 
 /// The CA of the site's registry, for every node.
+#[must_use]
 pub fn ca(pem: &str) -> NodeFile {
     NodeFile::new(CA_PATH, 0o644, pem)
 }
