@@ -381,25 +381,25 @@ mod tests {
     #[test]
     fn a_first_server_that_was_set_up_anew_joins_the_one_that_runs() {
         let inventory = inventory();
-        let seen = machines(&inventory, |name, facts| {
+        let hosts = machines(&inventory, |name, facts| {
             if name == "cp2" || name == "cp3" {
                 facts.rke2.active = true;
                 facts.rke2.has_etcd_data = true;
             }
         });
-        let seed = find_seed(&inventory, &seen).expect("a seed");
+        let seed = find_seed(&inventory, &hosts).expect("a seed");
         assert_eq!(seed, Seed::Runs { host: "cp2".into() });
-        let entered = entry(&inventory, &seen[0], &seed, Some("10.0.0.2"));
+        let entered = entry(&inventory, &hosts[0], &seed, Some("10.0.0.2"));
         assert_eq!(entered, Entry::Joins("10.0.0.2".into()));
     }
 
     #[test]
     fn a_stopped_cluster_is_started_by_those_who_hold_its_data_and_never_founded_again() {
         let inventory = inventory();
-        let seen = machines(&inventory, |name, facts| {
+        let hosts = machines(&inventory, |name, facts| {
             facts.rke2.has_etcd_data = name == "cp2" || name == "cp3";
         });
-        let seed = find_seed(&inventory, &seen).expect("a seed");
+        let seed = find_seed(&inventory, &hosts).expect("a seed");
         assert_eq!(
             seed,
             Seed::Restarts {
@@ -431,7 +431,7 @@ mod tests {
     #[test]
     fn a_member_keeps_the_server_it_registered_with_as_long_as_that_is_in_the_cluster() {
         let inventory = inventory();
-        let seen = machines(&inventory, |name, facts| {
+        let hosts = machines(&inventory, |name, facts| {
             facts.rke2.active = true;
             config(
                 facts,
@@ -443,7 +443,7 @@ mod tests {
             );
         });
         let seed = Seed::Runs { host: "cp1".into() };
-        let joins = |index: usize| entry(&inventory, &seen[index], &seed, Some("10.0.0.1"));
+        let joins = |index: usize| entry(&inventory, &hosts[index], &seed, Some("10.0.0.1"));
         assert_eq!(joins(1), Entry::Joins("10.0.0.1".into()));
         assert_eq!(
             joins(2),

@@ -400,14 +400,14 @@ mod tests {
     #[test]
     fn only_what_rke2_reads_at_its_start_restarts_it() {
         let inventory = inventory();
-        let seen = machines(&inventory, |_, facts| facts.rke2.active = true);
+        let hosts = machines(&inventory, |_, facts| facts.rke2.active = true);
         let seed = Seed::Runs { host: "cp1".into() };
         let file = |path: &str| NodeFile {
             path: path.into(),
             mode: 0o600,
             content: Vec::new(),
         };
-        let what = |files: &[NodeFile]| service(&seen[0], &seed, &Entry::Founds, files);
+        let what = |files: &[NodeFile]| service(&hosts[0], &seed, &Entry::Founds, files);
         assert_eq!(what(&[]), Service::Leave);
         assert_eq!(what(&[file("/etc/hosts")]), Service::Leave);
         assert_eq!(
