@@ -198,7 +198,7 @@ async fn tags_come_after_every_manifest_and_manifests_after_every_blob() {
             .with(Role::Image, "quay.io/a/two:2", &image(2)),
     );
     push(&site, &archive).await.unwrap();
-    let order: Vec<u8> = site
+    let order: Vec<usize> = site
         .harbor
         .log()
         .all()
