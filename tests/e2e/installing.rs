@@ -6,4 +6,5 @@ mod bench;
 mod field;
 mod many;
 mod refused;
+mod registry;
 mod single;

@@ -45,7 +45,7 @@ pub(crate) struct Field {
     pub(crate) cluster: Cluster,
     pub(crate) harbor: HarborEmulation,
     pub(crate) bundle: Utf8PathBuf,
-    key: Utf8PathBuf,
+    pub(crate) key: Utf8PathBuf,
     /// The inventory's hosts, as they are listed.
     pub(crate) hosts: Vec<String>,
     /// Further lines of the inventory, at its end.
@@ -93,7 +93,7 @@ impl Field {
         field
     }
 
-    fn path(&self, name: &str) -> Utf8PathBuf {
+    pub(crate) fn path(&self, name: &str) -> Utf8PathBuf {
         self.cluster.folder().join(name)
     }
 
