@@ -238,7 +238,7 @@ impl<'a> Installer<'a> {
             }
             Err(error) => return Err(error),
         };
-        preflight::spare_what_stays(&mut findings, &look.plan);
+        preflight::spare_what_stays(&mut findings, &look.plan, reached.is_ok());
         look.plan.findings = findings;
         done(report, Phase::Preflight, 0);
         Ok((look, reached))

@@ -107,14 +107,15 @@ fn probe(
 }
 
 /// A host that nothing is done to cannot fail for what is wrong with it: that is worth a warning, and no reason to refuse the others.
-pub(crate) fn spare_what_stays(findings: &mut [Finding], plan: &InstallPlan) {
+pub(crate) fn spare_what_stays(findings: &mut [Finding], plan: &InstallPlan, reached: bool) {
     let stays = |name: &str| {
         plan.hosts
             .iter()
             .any(|host| host.host == name && host.is_empty())
     };
     for finding in findings {
-        if plan.is_empty() || finding.host.as_deref().is_some_and(stays) {
+        // without the registry's answer nobody knows whether nothing is to be done
+        if (reached && plan.is_empty()) || finding.host.as_deref().is_some_and(stays) {
             finding.severity = finding.severity.min(Severity::Warning);
         }
     }

@@ -21,6 +21,7 @@ use super::fail::Result;
 use super::http::{Caller, TlsListener};
 use super::kinds::{self, Kind};
 use super::server::Server;
+use super::store::{Member, State};
 
 /// The query parameters that are looked at.
 #[derive(Debug, Deserialize)]
@@ -71,6 +72,19 @@ async fn handle(
     }
 }
 
+/// The members as `etcdctl member list -w json` shows them.
+fn members(state: &State) -> Value {
+    let member = |member: &Member| {
+        let url = |port: u16| format!("https://{}:{port}", member.address);
+        let mut shown = json!({"ID": member.id, "name": member.name, "peerURLs": [url(2380)], "clientURLs": [url(2379)]});
+        if member.learner {
+            shown["isLearner"] = true.into();
+        }
+        shown
+    };
+    json!({"members": state.members.iter().map(member).collect::<Vec<_>>()})
+}
+
 async fn route(
     server: &Server,
     method: &Method,
@@ -103,6 +117,8 @@ async fn route(
         }
         // discovery in one document: kubectl's real one is spread over the API groups
         "/apis/standin" => return Ok(json!(server.peers.read(kinds::served))),
+        // what etcdctl in an etcd pod would answer
+        "/apis/standin/etcd" => return Ok(server.peers.read(members)),
         _ => {}
     }
     let (kind, namespace, name) = locate(server, path)?;

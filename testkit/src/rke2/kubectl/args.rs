@@ -58,6 +58,8 @@ const OPTIONAL: &[&str] = &["dry-run", "ignore-not-found", "wait", "validate"];
 #[derive(Debug, Default)]
 pub(super) struct Args {
     pub(super) words: Vec<String>,
+    /// What stands after `--`: the command for a pod.
+    pub(super) inner: Vec<String>,
     flags: BTreeMap<String, Vec<String>>,
 }
 
@@ -67,7 +69,10 @@ impl Args {
         let mut rest = words.iter();
         while let Some(word) = rest.next() {
             let (name, inline) = match word.strip_prefix("--") {
-                Some("") => continue,
+                Some("") => {
+                    args.inner = rest.cloned().collect();
+                    break;
+                }
                 Some(long) => long
                     .split_once('=')
                     .map_or((long, None), |(name, value)| (name, Some(value.to_owned()))),
