@@ -3,6 +3,7 @@
 use airgap_testkit::cluster::ClusterSpec;
 
 use super::field::{Field, possible};
+use crate::support::binary;
 
 #[test]
 fn a_single_node_comes_up_and_a_second_run_writes_nothing() {
@@ -26,4 +27,41 @@ fn a_single_node_comes_up_and_a_second_run_writes_nothing() {
     let status = field.status();
     assert_eq!(status["unhealthy"], serde_json::json!([]), "{status:#}");
     assert_eq!(status["nodes"][0]["ready"], true);
+}
+
+#[test]
+fn a_single_node_installs_itself_without_ssh() {
+    if !possible() {
+        return;
+    }
+    let field = Field::start(ClusterSpec::single(), "community");
+    let node = field.cluster.node("solo");
+    let carry = |from: &camino::Utf8Path, to: &str, mode: &str| {
+        node.put(to, mode, &fs_err::read(from).unwrap()).unwrap();
+    };
+    carry(binary().as_ref(), "/root/airgap", "0755");
+    carry(&field.bundle, "/root/bundle.tar.zst", "0644");
+    carry(&field.key, "/root/airgap.pub", "0644");
+    for secret in ["push", "pull", "ca.pem"] {
+        carry(&field.path(secret), &format!("/root/{secret}"), "0600");
+    }
+    let inventory = fs_err::read_to_string(field.path("hosts.yaml")).unwrap();
+    let (site, _) = inventory.split_once("defaults:").unwrap();
+    let hosts = format!("{site}hosts:\n  - {{name: solo, role: server, local: true}}\n");
+    node.put("/root/hosts.yaml", "0644", hosts.as_bytes())
+        .unwrap();
+
+    let install = || -> serde_json::Value {
+        let output = node
+            .sh("cd /root && ./airgap install --bundle bundle.tar.zst --key airgap.pub --allow-small --json")
+            .unwrap();
+        assert_eq!(output.code, 0, "{output:?}");
+        serde_json::from_str(&output.stdout).unwrap()
+    };
+    assert_eq!(install()["changed"], true);
+    assert_eq!(field.ready("solo"), ["solo"]);
+    let again = install();
+    assert_eq!(again["changed"], false, "{again:#}");
+    assert_eq!(again["registryWrites"], 0);
+    field.nothing_escaped();
 }
