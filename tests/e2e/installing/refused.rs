@@ -51,10 +51,10 @@ fn hosts_that_cannot_become_nodes_are_named() {
         .map(|line| format!("{line}\n"))
         .collect();
     field.write("known_hosts", &others);
-    finds(&field, "host.unreachable", "not known");
+    finds(&field, "host.unreachable", "there is no entry for it");
     field.write("known_hosts", &known);
     field.cluster.node("w3").change_host_key().unwrap();
-    finds(&field, "host.unreachable", "changed");
+    finds(&field, "host.unreachable", "someone is in between");
     field.cluster.node("w3").power_off().unwrap();
     finds(&field, "host.unreachable", "w3");
 }
