@@ -34,6 +34,17 @@ pub struct OpenOptions {
 /// A bundle whose index is signed by keys the site trusts.
 ///
 /// There is no other way to its contents. Cheap to clone, and every method may be called from many threads at once.
+///
+/// ```no_run
+/// use airgap_archive::{OpenOptions, VerifiedArchive};
+/// use airgap_signing::TrustRoot;
+///
+/// let trust = TrustRoot::load_dir("/etc/airgap/trusted.d".into())?;
+/// let bundle = VerifiedArchive::open("standard.tar.zst".into(), &trust, &OpenOptions::default())?;
+/// let image = bundle.entry("quay.io/argoproj/argocd:v3.4.4")?;
+/// println!("{} is {}", bundle.info().name, image.descriptor.digest());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct VerifiedArchive {
     pub(crate) inner: Arc<Inner>,

@@ -24,6 +24,19 @@ pub struct ChecksumsError {
 
 impl Checksums {
     /// Parses the output of `sha256sum`: `<64 hex digits>`, two spaces or a space and `*`, a file name.
+    ///
+    /// ```
+    /// use airgap_bundler::Checksums;
+    ///
+    /// let text = format!("{}  rke2.linux-amd64.tar.gz\n", "0f".repeat(32));
+    /// let sums = Checksums::parse(&text)?;
+    /// assert!(sums.get("rke2.linux-amd64.tar.gz").is_some());
+    ///
+    /// let twice = text.repeat(2);
+    /// let error = Checksums::parse(&twice).unwrap_err();
+    /// assert_eq!(error.to_string(), "line 2 of the checksum file repeats a file name");
+    /// # Ok::<(), airgap_bundler::ChecksumsError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, ChecksumsError> {
         let mut sums = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {

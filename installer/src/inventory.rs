@@ -70,6 +70,15 @@ pub struct Inventory {
 
 impl Inventory {
     /// Parses and checks hosts.yaml; `path` names the file in problems, and its folder is where relative paths begin.
+    ///
+    /// ```
+    /// use airgap_installer::Inventory;
+    ///
+    /// let text = "apiVersion: airgap/v1\nkind: Inventory\nhostss: []\n";
+    /// let problems = Inventory::from_yaml(text, "hosts.yaml".into()).unwrap_err();
+    /// let typo = problems.iter().map(ToString::to_string).find(|p| p.contains("hostss")).unwrap();
+    /// assert!(typo.contains("hosts.yaml:3") && typo.contains("did you mean `hosts`"), "{typo}");
+    /// ```
     pub fn from_yaml(text: &str, path: &Utf8Path) -> Result<Self, Vec<Problem>> {
         let root = strict::parse_node(text, path)?;
         let mut checker = Checker {

@@ -3,6 +3,15 @@
 //! The data lies beside the code, in `components/`, `editions/`, `sites/` and `static/`, and is built into the binary.
 //! This crate reads it strictly, checks it as a whole, and resolves an edition into the one document that the
 //! bundler puts into a bundle and the installer works from. It does no I/O but reading and writing those files.
+//!
+//! ```
+//! use airgap_manifests::{Catalog, SiteKind};
+//!
+//! let catalog = Catalog::builtin().expect("what is built in is checked by its tests");
+//! let argo = catalog.component("argo-cd").expect("every edition has it");
+//! assert!(argo.on(SiteKind::Onprem) && argo.on(SiteKind::Aws));
+//! assert!(catalog.mirror_hosts().contains(&"quay.io".to_owned()));
+//! ```
 
 mod catalog;
 mod check;

@@ -168,6 +168,19 @@ impl Upstreams {
     }
 
     /// Returns where a file is fetched from: the longest matching prefix replaced.
+    ///
+    /// ```
+    /// use airgap_registry::Upstreams;
+    ///
+    /// let text = "urls: [{prefix: 'https://github.com/', replace: 'https://files.corp.example/github/'}]";
+    /// let upstreams = Upstreams::from_yaml(text, "upstreams.yaml".into())?;
+    /// let url = "https://github.com/rancher/rke2/releases/sha256sum-amd64.txt".parse()?;
+    /// assert_eq!(
+    ///     upstreams.file_url(&url).as_str(),
+    ///     "https://files.corp.example/github/rancher/rke2/releases/sha256sum-amd64.txt"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn file_url(&self, url: &Url) -> Url {
         self.files

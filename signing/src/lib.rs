@@ -6,6 +6,23 @@
 //!
 //! The one invariant: [`TrustRoot::verify`] is the only way to learn who signed, and it counts distinct trusted
 //! keys only. What this crate leaves out: where keys are kept, when a signature was made, and what was signed.
+//!
+//! ```
+//! use airgap_signing::{SigningKey, TrustRoot};
+//!
+//! let (ours, theirs) = (SigningKey::generate()?, SigningKey::generate()?);
+//! let message = b"the exact bytes";
+//! let signature = ours.sign(message);
+//!
+//! let site = TrustRoot::new(vec![ours.public_key(), theirs.public_key()]);
+//! assert_eq!(site.verify(message, &[signature])?, [ours.public_key().key_id()]);
+//!
+//! // a site that wants both signatures is not content with one of them twice
+//! let strict = site.tighten(2);
+//! assert!(strict.verify(message, &[signature, signature]).is_err());
+//! assert!(strict.verify(message, &[signature, theirs.sign(message)]).is_ok());
+//! # Ok::<(), airgap_signing::Error>(())
+//! ```
 
 mod error;
 mod files;
