@@ -114,6 +114,8 @@ pub enum Error {
         waited: Duration,
         /// What the host or the cluster says of it.
         reason: String,
+        /// The limit that ran out; `None` where waiting longer makes no sense.
+        limit: Option<Limit>,
     },
     /// Components did not become healthy in the time allowed.
     #[error("wave {wave} did not become healthy within {} s: {}", .waited.as_secs(), .components.iter().map(|(name, reason)| format!("{name} ({reason})")).collect::<Vec<_>>().join("; "))]
@@ -163,6 +165,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+/// How long an installation waits, as its caller sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// [`InstallOptions::node_timeout`](crate::InstallOptions::node_timeout).
+    Node,
+    /// [`InstallOptions::wave_timeout`](crate::InstallOptions::wave_timeout).
+    Wave,
 }
 
 /// What a failure means, as exit codes tell it.

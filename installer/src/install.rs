@@ -171,7 +171,7 @@ impl<'a> Installer<'a> {
         let mut changed = false;
         if !look.plan.is_empty() {
             let held = self.lock(&look.gathered, report)?;
-            look = self.look_again(&desired, look.plan)?;
+            look = self.look_again(&desired, look.plan, report)?;
             let work = Work {
                 desired: &desired,
                 options: &self.options,
@@ -245,7 +245,15 @@ impl<'a> Installer<'a> {
     }
 
     /// Asks every host again, once the lock is ours: what was seen before may have been another installation's doing.
-    fn look_again<'d>(&'d self, desired: &Desired<'d>, before: InstallPlan) -> Result<Look<'d>> {
+    fn look_again<'d>(
+        &'d self,
+        desired: &Desired<'d>,
+        before: InstallPlan,
+        report: Report<'_>,
+    ) -> Result<Look<'d>> {
+        report(Event::Notice {
+            message: "asking every host again, now that nobody else may change it".to_owned(),
+        });
         let (machines, unreachable) =
             gather::hosts(self.inventory, &gather::query(desired), self.connect);
         if !unreachable.is_empty() {

@@ -265,6 +265,12 @@ impl<'a> Kubectl<'a> {
         Self { connection }
     }
 
+    /// Names the server.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.connection.host()
+    }
+
     fn command() -> Command {
         Command::new(KUBECTL)
             .arg("--kubeconfig")

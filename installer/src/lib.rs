@@ -30,7 +30,7 @@ pub mod status;
 
 pub use command::{Command, Output};
 pub use connection::{Connection, ConnectionError, Put, PutOutcome};
-pub use error::{Error, ExitClass, Result};
+pub use error::{Error, ExitClass, Limit, Result};
 pub use event::{Event, Report};
 pub use facts::{Facts, FactsQuery};
 pub use fan_out::for_each_host;

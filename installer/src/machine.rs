@@ -9,8 +9,8 @@ use std::{
 use camino::Utf8Path;
 
 use crate::{
-    Command, Connection, ConnectionError, Error, Facts, Host, Output, Put, PutOutcome, Report,
-    Result,
+    Command, Connection, ConnectionError, Error, Facts, Host, Limit, Output, Put, PutOutcome,
+    Report, Result,
     event::Event,
     host::Role,
     render::{NodeFile, TOKEN_PATH},
@@ -104,6 +104,7 @@ impl Machine<'_> {
                     what: "the start of RKE2",
                     waited: started.elapsed(),
                     reason: self.last_words(&state)?,
+                    limit: (!hopeless).then_some(Limit::Node),
                 });
             }
             let text = if state.restarts > 0 {

@@ -1,8 +1,11 @@
 //! `airgap install`: from bundle to healthy platform.
 
+use std::time::Duration;
+
 use airgap_archive::{OpenOptions, VerifiedArchive};
 use airgap_installer::{Error, InstallOptions, InstallReport, Installer, Severity};
 use camino::Utf8PathBuf;
+use clap::builder::RangedU64ValueParser;
 
 use crate::cli::{BundleOption, TrustArgs};
 use crate::commands::preflight;
@@ -42,11 +45,28 @@ pub(crate) struct Args {
     /// Uploads to the registry at a time [default: the inventory's options.parallelUploads]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// How long a node may take to start and become Ready
+    ///
+    /// Each node has this long by itself. Slow disks, or a slow way to the registry, need more than
+    /// the default; a run that gives up loses nothing.
+    #[arg(long, value_name = "MINUTES", default_value_t = 20, value_parser = minutes())]
+    node_timeout: u64,
+    /// How long a wave of the platform may take to become healthy
+    ///
+    /// The components of an edition come in waves, each after the one before is healthy; Argo CD
+    /// itself has this long too.
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = minutes())]
+    wave_timeout: u64,
     /// Folder in which `airgap-<cluster>` is made, for kubeconfig, report and recovery keys
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     output: Utf8PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+}
+
+/// A time to wait: a minute at least, a day at most.
+fn minutes() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=1440)
 }
 
 impl Args {
@@ -64,6 +84,8 @@ impl Args {
             verify_first: self.verify_first,
             allow_downgrade: self.allow_downgrade,
             allow_small: self.allow_small,
+            node_timeout: Duration::from_mins(self.node_timeout),
+            wave_timeout: Duration::from_mins(self.wave_timeout),
             report_parent: self.output.clone(),
             ..site.install_options()
         };

@@ -1,7 +1,7 @@
 //! What errors on site mean.
 
 use airgap_installer::record::Refusal;
-use airgap_installer::{ConnectionError, Error};
+use airgap_installer::{ConnectionError, Error, Limit};
 
 use crate::error::Kind;
 use crate::error::advice::{Advice, Advise};
@@ -32,13 +32,13 @@ impl Advise for Error {
             Self::LockLost { .. } => {
                 Advice::hint("find out who else installs here, then run the same command again")
             }
-            Self::Gate { host, .. } => Advice::hint(format!(
-                "look at the service on {host}: `journalctl -u rke2-server -u rke2-agent`"
-            ))
-            .and(AGAIN),
-            Self::Unhealthy { .. } => {
-                Advice::hint("`airgap status` shows what is not healthy, and why").and(AGAIN)
+            Self::Gate { host, limit, .. } => match limit {
+                None => service_on(host),
+                Some(Limit::Node) => service_on(host).and(longer("--node-timeout")),
+                Some(Limit::Wave) => unhealthy(),
             }
+            .and(AGAIN),
+            Self::Unhealthy { .. } => unhealthy().and(AGAIN),
             Self::Kubernetes { .. } | Self::Answer { .. } | Self::Facts(_) => Advice::hint(AGAIN),
             Self::ReportFolder { .. } => {
                 Advice::hint("choose another place with `--output`, and run the same command again")
@@ -49,6 +49,20 @@ impl Advise for Error {
             Self::System { .. } => Advice::none(),
         }
     }
+}
+
+fn service_on(host: &str) -> Advice {
+    Advice::hint(format!(
+        "look at the service on {host}: `journalctl -u rke2-server -u rke2-agent`"
+    ))
+}
+
+fn unhealthy() -> Advice {
+    Advice::hint("`airgap status` shows what is not healthy, and why").and(longer("--wave-timeout"))
+}
+
+fn longer(option: &str) -> String {
+    format!("if it is only slow, wait longer for it: `{option} MINUTES`")
 }
 
 /// The site's registry is not a source of anything to trust: a wrong digest there is its fault.
@@ -102,5 +116,50 @@ impl Advise for ConnectionError {
             | Self::Content { .. } => Advice::none(),
             Self::LocalFile { .. } | Self::Secret { .. } => Advice::usage(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::CommandError;
+
+    fn gate(limit: Option<Limit>) -> CommandError {
+        CommandError::from(Error::Gate {
+            host: "cp2".into(),
+            what: "a Ready node",
+            waited: Duration::from_mins(20),
+            reason: "the node has not registered".into(),
+            limit,
+        })
+    }
+
+    #[test]
+    fn what_took_too_long_names_the_option_that_allows_more() {
+        let node = gate(Some(Limit::Node)).hints().join("\n");
+        assert!(node.contains("`--node-timeout MINUTES`"), "{node}");
+        assert!(
+            node.contains("journalctl") && node.contains("cp2"),
+            "{node}"
+        );
+        let argocd = gate(Some(Limit::Wave)).hints().join("\n");
+        assert!(argocd.contains("`--wave-timeout MINUTES`"), "{argocd}");
+        let wave = CommandError::from(Error::Unhealthy {
+            wave: 2,
+            waited: Duration::from_mins(30),
+            components: vec![("loki".into(), "it is Progressing".into())],
+        });
+        assert!(wave.message().contains("loki (it is Progressing)"));
+        let hints = wave.hints().join("\n");
+        assert!(hints.contains("`--wave-timeout MINUTES`"), "{hints}");
+        assert!(hints.contains(AGAIN), "{hints}");
+    }
+
+    #[test]
+    fn what_will_never_come_up_is_not_waited_for_any_longer() {
+        let hints = gate(None).hints().join("\n");
+        assert!(!hints.contains("timeout"), "{hints}");
     }
 }

@@ -15,6 +15,17 @@ fn a_mistyped_command_is_answered_with_the_right_one() {
 }
 
 #[test]
+fn a_time_to_wait_has_bounds() {
+    for (option, minutes) in [("node-timeout", 0), ("wave-timeout", 1441)] {
+        let outcome = World::new().airgap(&format!("install --{option} {minutes}"));
+        assert_eq!(outcome.code, 2, "{}", outcome.stderr);
+        for word in [option, "1..=1440"] {
+            assert!(outcome.stderr.contains(word), "{}", outcome.stderr);
+        }
+    }
+}
+
+#[test]
 fn without_a_bundle_it_says_how_to_name_one() {
     insta::assert_snapshot!(World::new().airgap("verify").transcript());
 }

@@ -12,7 +12,7 @@ use super::{
     look, stage,
 };
 use crate::{
-    Error, InstallOptions, Report, Result,
+    Error, InstallOptions, Limit, Report, Result,
     desired::Desired,
     event::Event,
     for_each_host,
@@ -78,6 +78,7 @@ impl Work<'_, '_> {
                     what: "an answer of the API server",
                     waited: started.elapsed(),
                     reason: "kubectl gets none; a majority of the servers may be down".to_owned(),
+                    limit: Some(Limit::Node),
                 });
             }
             std::thread::sleep(self.options.poll);
@@ -215,6 +216,7 @@ impl Work<'_, '_> {
                     what: "a Ready node",
                     waited: started.elapsed(),
                     reason,
+                    limit: Some(Limit::Node),
                 });
             }
             if reason != shown {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{look, nodes::Work};
 use crate::{
-    Error, Result,
+    Error, Limit, Result,
     desired::{GitOps, Member},
     event::Event,
     health,
@@ -100,10 +100,11 @@ impl Work<'_, '_> {
             };
             if started.elapsed() >= self.options.wave_timeout {
                 return Err(Error::Gate {
-                    host: gitops.namespace.clone(),
+                    host: kubectl.host().to_owned(),
                     what: "the installation of Argo CD",
                     waited: started.elapsed(),
                     reason,
+                    limit: Some(Limit::Wave),
                 });
             }
             if reason != shown {
