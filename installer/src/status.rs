@@ -1,5 +1,7 @@
 //! What a cluster is and has, without changing anything: two questions to its hosts at most.
 
+mod asking;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -8,6 +10,8 @@ use crate::{
     kube::{ClusterState, NodeView},
     record::{Record, Release},
 };
+
+pub use asking::status;
 
 /// The state of a site.
 #[derive(Clone, Debug, Serialize)]
