@@ -4,7 +4,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use airgap_manifests::{ImageLock, LockedImage, ResolvedEdition, ResolvedImage, resolve};
+use airgap_manifests::{
+    ImageLock, LockedImage, OBJECTS_CHART, ResolvedChart, ResolvedEdition, ResolvedImage,
+    objects_chart, resolve,
+};
 use airgap_registry::MAX_MANIFEST_BYTES;
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
@@ -97,6 +100,10 @@ pub fn plan(request: &BundleRequest<'_>, cache: &Cache) -> Result<BundlePlan> {
         .map(|file| ledger.blob(ItemKind::Rke2, file.name.clone(), &file.digest, file.size))
         .collect();
     for chart in &edition.charts {
+        if chart.name == OBJECTS_CHART {
+            items.push(generated_chart(chart));
+            continue;
+        }
         let size = request
             .lock
             .chart(&chart.name, &chart.version)
@@ -135,6 +142,18 @@ pub fn plan(request: &BundleRequest<'_>, cache: &Cache) -> Result<BundlePlan> {
         edition: edition.edition,
         items,
     })
+}
+
+/// The chart that carries objects is made here: nothing of it is fetched.
+fn generated_chart(chart: &ResolvedChart) -> PlanItem {
+    let bytes = objects_chart().len() as u64;
+    PlanItem {
+        kind: ItemKind::Chart,
+        name: format!("{} {}", chart.name, chart.version),
+        digest: chart.sha256.to_string(),
+        bytes: Some(bytes),
+        cached_bytes: bytes,
+    }
 }
 
 /// Resolves the edition of a request; every problem at once.

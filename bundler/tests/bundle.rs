@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use airgap_archive::Role;
 use airgap_bundler::{
-    BundlePlatform, BundleRequest, Cache, Error, Event, InstallerBinary, bundle, default_file_name,
-    digest_of, plan,
+    BundlePlatform, BundleRequest, Cache, Error, Event, InstallerBinary, artifact::HELM_CHART,
+    bundle, default_file_name, digest_of, plan,
 };
-use airgap_manifests::ResolvedEdition;
+use airgap_manifests::{OBJECTS_CHART, ResolvedEdition, objects_chart, objects_chart_ref};
 use airgap_testkit::{
     image::{Image, noise},
     require_tool,
@@ -66,6 +66,45 @@ async fn one_platform_carries_that_platforms_manifest_under_the_tag() {
         docker_image(20).media_type,
         "under its true type"
     );
+}
+
+#[tokio::test]
+async fn objects_travel_in_a_generated_chart_that_is_signed_like_any_other() {
+    let world = World::new().await;
+    let output = world.path("bundle.tar.zst");
+    let with = ["pools".to_owned()];
+    let request = BundleRequest {
+        with: &with,
+        verify_written: true,
+        ..world.request(&output)
+    };
+    let chart = objects_chart_ref();
+    let size = objects_chart().len() as u64;
+    let item = plan(&request, &world.cache()).unwrap().items;
+    let item = item
+        .iter()
+        .find(|item| item.name.starts_with(OBJECTS_CHART))
+        .unwrap();
+    assert_eq!((item.bytes, item.cached_bytes), (Some(size), size));
+    let bundled = world.bundle(&request).await.unwrap();
+    assert_eq!(bundled.charts, 2);
+    let archive = open(&output);
+    let entry = archive
+        .entry(&format!("charts/{OBJECTS_CHART}:{}", chart.version))
+        .unwrap();
+    assert_eq!(entry.role, Role::Chart);
+    let digest = entry.descriptor.digest();
+    let layers = archive.references(digest).unwrap();
+    let content = layers
+        .iter()
+        .find(|layer| layer.media_type().to_string() == HELM_CHART)
+        .unwrap();
+    assert_eq!(
+        archive.read(content.digest(), 1 << 20).unwrap(),
+        objects_chart()
+    );
+    let signature = format!("charts/{OBJECTS_CHART}:sha256-{}.sig", digest.digest());
+    assert_eq!(archive.entry(&signature).unwrap().role, Role::Signature);
 }
 
 #[tokio::test]

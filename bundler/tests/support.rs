@@ -29,7 +29,7 @@ pub(crate) const INSTALL_SH: &str =
     "raw.githubusercontent.com/rancher/rke2/v1.36.4%2Brke2r1/install.sh";
 pub(crate) const CHART: &str = "charts.example/argo-cd-10.1.1.tgz";
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     (
         "components/rke2.yaml",
         "name: rke2
@@ -92,6 +92,21 @@ title: Small
 about: for tests
 minNodes: 1
 components: [rke2, argo-cd]
+addOns: [pools]
+",
+    ),
+    (
+        "components/pools.yaml",
+        "name: pools
+title: Pools
+about: objects in place of a chart
+version: '1'
+licence: Apache-2.0
+namespace: pools
+delivery: argoCd
+needs: [gitops]
+objects:
+  - {apiVersion: v1, kind: ConfigMap, metadata: {name: pool}}
 ",
     ),
     (

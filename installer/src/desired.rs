@@ -348,6 +348,7 @@ fn components(
                 what: format!("component {name} has no chart"),
             })?;
             let values = render_values(
+                edition,
                 component,
                 inventory.site,
                 facts,
@@ -381,6 +382,7 @@ fn components(
             what: format!("component {name} has no chart"),
         })?;
         let values = render_values(
+            edition,
             component,
             inventory.site,
             facts,

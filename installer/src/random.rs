@@ -18,7 +18,9 @@ pub(crate) fn make(spec: &SecretSpec) -> Result<BTreeMap<String, SecretString>> 
             SecretKey::Password { length } => password(*length)?,
             SecretKey::Hex { length } => hex(*length)?,
             SecretKey::Text { .. } => continue,
-            SecretKey::Tls | SecretKey::Ssh => return Err(unsupported(spec)),
+            SecretKey::Tls | SecretKey::Ssh | SecretKey::Site { .. } => {
+                return Err(unsupported(spec));
+            }
         };
         made.insert(name.clone(), value);
     }
@@ -31,10 +33,12 @@ pub(crate) fn make(spec: &SecretSpec) -> Result<BTreeMap<String, SecretString>> 
 
 /// Says before anything changes that a Secret cannot be made by this version.
 pub(crate) fn check(spec: &SecretSpec) -> Result<()> {
-    let known = spec
-        .keys
-        .values()
-        .all(|key| !matches!(key, SecretKey::Tls | SecretKey::Ssh));
+    let known = spec.keys.values().all(|key| {
+        !matches!(
+            key,
+            SecretKey::Tls | SecretKey::Ssh | SecretKey::Site { .. }
+        )
+    });
     if known {
         Ok(())
     } else {
@@ -45,7 +49,7 @@ pub(crate) fn check(spec: &SecretSpec) -> Result<()> {
 fn unsupported(spec: &SecretSpec) -> Error {
     Error::Bundle {
         what: format!(
-            "secret {} asks for a key pair, which this version of airgap cannot make",
+            "secret {} asks for what this version of airgap cannot make",
             spec.name
         ),
     }
@@ -105,6 +109,7 @@ mod tests {
                 ("secret".into(), SecretKey::Password { length: 40 }),
                 ("config".into(), SecretKey::Text { text }),
             ]),
+            labels: BTreeMap::new(),
             shared_with: Vec::new(),
         }
     }

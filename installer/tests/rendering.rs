@@ -187,6 +187,7 @@ fn containerd_and_argo_cd_find_everything_at_the_site() {
             let component = edition.components.get(name)?;
             let chart = component.chart.clone()?;
             let values = render_values(
+                &edition,
                 component,
                 SiteKind::Onprem,
                 &facts,
@@ -206,6 +207,7 @@ fn containerd_and_argo_cd_find_everything_at_the_site() {
         .collect();
     let argo = &edition.components["argo-cd"];
     let values = render_values(
+        &edition,
         argo,
         SiteKind::Onprem,
         &facts,

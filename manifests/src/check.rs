@@ -2,10 +2,13 @@
 //!
 //! Each finding names file, line and remedy, and all are found in one go.
 
+mod objects;
+mod references;
+
 use std::collections::BTreeSet;
 
 use camino::Utf8Path;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::catalog::{Catalog, Sourced};
 use crate::selection::{choose, lineage, on_site, waves};
@@ -85,17 +88,30 @@ fn check_component(catalog: &Catalog, component: &Sourced<Component>, problems: 
             );
         }
     }
-    check_references(component, problems);
+    references::check(component, problems);
     check_secrets(catalog, component, problems);
-    for (index, name) in value.replaces.iter().enumerate() {
-        known(
-            catalog,
-            component,
-            &["replaces", &index.to_string()],
-            name,
-            problems,
-        );
+    for (list, names) in [
+        ("replaces", &value.replaces),
+        ("conflicts", &value.conflicts),
+    ] {
+        for (index, name) in names.iter().enumerate() {
+            let path = [list, &index.to_string()];
+            known(catalog, component, &path, name, problems);
+        }
     }
+    let with = value.values_with.iter().map(|with| &with.component);
+    for (key, name) in with
+        .map(|name| ("valuesWith", name))
+        .chain(value.needs_with.keys().map(|name| ("needsWith", name)))
+    {
+        known(catalog, component, &[key, name], name, problems);
+        if *name == value.name {
+            problems.push(
+                component.problem(&[key, name], format!("`{key}` names the component itself")),
+            );
+        }
+    }
+    objects::check(component, problems);
 }
 
 fn check_image(
@@ -134,6 +150,13 @@ fn check_image(
 fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &mut Vec<Problem>) {
     let value = &component.value;
     match (&value.chart, value.carries_chart()) {
+        (None, true) if value.delivery == Delivery::ArgoCd => {
+            if value.objects.is_empty() {
+                problems.push(
+                    component.problem(&["delivery"], "this delivery needs a `chart` or `objects`"),
+                );
+            }
+        }
         (None, true) => {
             problems.push(component.problem(&["delivery"], "this delivery needs a `chart`"));
         }
@@ -188,48 +211,6 @@ fn check_delivery(catalog: &Catalog, component: &Sourced<Component>, problems: &
             &["release"],
             "the component `rke2`, and no other, has a `release`",
         ));
-    }
-}
-
-/// Checks that every `${site.…}` is a fact, wherever one may stand.
-fn check_references(component: &Sourced<Component>, problems: &mut Vec<Problem>) {
-    let value = &component.value;
-    let mut see = |path: &[&str], tree: &Value| {
-        for error in required_facts(tree, &path.join(".")).1 {
-            let crate::TemplateError::Unknown {
-                place,
-                text,
-                remedy,
-            } = &error
-            else {
-                continue;
-            };
-            let steps: Vec<&str> = place.split('.').collect();
-            problems.push(
-                component
-                    .problem(
-                        &steps,
-                        format!("`{place}` refers to `{text}`, which is not a fact of a site"),
-                    )
-                    .remedy(remedy),
-            );
-        }
-    };
-    see(&["values"], &Value::Object(value.values.clone()));
-    for (site, values) in &value.site_values {
-        see(&["siteValues", site.name()], &Value::Object(values.clone()));
-    }
-    see(
-        &["url"],
-        &value.url.clone().map_or(Value::Null, Value::String),
-    );
-    for (part, keys) in [
-        ("all", &value.rke2.all),
-        ("server", &value.rke2.server),
-        ("agent", &value.rke2.agent),
-    ] as [(&str, &Map<String, Value>); 3]
-    {
-        see(&["rke2", part], &Value::Object(keys.clone()));
     }
 }
 

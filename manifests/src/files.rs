@@ -4,13 +4,15 @@
 //! unknown keys. Checks that need more than one file are in `check`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::{
-    AdminSecret, ChartRef, Delivery, Fact, Gate, IgnoreDifference, Rke2Config, SecretSpec,
-    SiteFacts, SiteKind,
+    AdminSecret, ChartRef, Delivery, Fact, Gate, IgnoreDifference, ObjectEntry, Requests,
+    Rke2Config, SecretSpec, SiteFacts, SiteKind, ValuesWith, objects_chart_ref,
 };
 
 /// `components/<name>.yaml`: one part of the platform.
@@ -29,6 +31,12 @@ pub struct Component {
     pub licence: String,
     /// What a customer must be told.
     pub notice: Option<String>,
+    /// The id with which somebody must accept the licence before it is bundled.
+    pub accept: Option<String>,
+    /// What may not be passed on or resold.
+    pub redistribution: Option<String>,
+    /// The sum of what its pods request.
+    pub requests: Option<Requests>,
     /// The namespace.
     pub namespace: String,
     /// Labels of the namespace.
@@ -45,6 +53,9 @@ pub struct Component {
     pub delivery: Delivery,
     /// The chart; what RKE2 carries itself has none here.
     pub chart: Option<Chart>,
+    /// The objects that it is made of, in place of a chart; only for Argo CD's delivery.
+    #[serde(default)]
+    pub objects: Vec<ObjectEntry>,
     /// The files of the RKE2 release; only the component `rke2` has it.
     pub release: Option<Release>,
     /// The file of `static/` with its objects, without `.yaml`; only for static delivery.
@@ -61,21 +72,30 @@ pub struct Component {
     /// Capabilities it needs.
     #[serde(default)]
     pub needs: Vec<String>,
+    /// Capabilities it needs where another component is there too, by that component.
+    #[serde(default)]
+    pub needs_with: BTreeMap<String, Vec<String>>,
     /// Capabilities it provides.
     #[serde(default)]
     pub provides: Vec<String>,
     /// Components that give way where this one is chosen.
     #[serde(default)]
     pub replaces: Vec<String>,
+    /// Components beside which it cannot be chosen.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
     /// What to wait for.
     #[serde(default)]
     pub gate: Gate,
     /// Secrets made on site.
     #[serde(default)]
     pub secrets: Vec<SecretSpec>,
-    /// Values of its chart.
+    /// Values of its chart; where it is objects, the lists that these are repeated for.
     #[serde(default)]
     pub values: Map<String, Value>,
+    /// Values that hold beside other components, merged over the former in the file's order.
+    #[serde(default, deserialize_with = "values_with")]
+    pub values_with: Vec<ValuesWith>,
     /// Values of one kind of site, merged over the former.
     #[serde(default)]
     pub site_values: BTreeMap<SiteKind, Map<String, Value>>,
@@ -101,6 +121,16 @@ impl Component {
         self.sites
             .as_ref()
             .is_none_or(|sites| sites.contains(&site))
+    }
+
+    /// Returns the chart that it is installed from: its own, or the generated one for objects.
+    #[must_use]
+    pub fn chart_ref(&self) -> Option<ChartRef> {
+        if self.objects.is_empty() {
+            self.chart.as_ref().map(Chart::reference)
+        } else {
+            Some(objects_chart_ref())
+        }
     }
 
     /// Returns the Helm release's name.
@@ -133,6 +163,29 @@ impl Component {
         });
         common.chain(limited)
     }
+}
+
+/// Reads a mapping in the order it was written in.
+fn values_with<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ValuesWith>, D::Error> {
+    struct InOrder;
+
+    impl<'de> Visitor<'de> for InOrder {
+        type Value = Vec<ValuesWith>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a mapping from a component's name to values")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some((component, values)) = entries.next_entry()? {
+                list.push(ValuesWith { component, values });
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_map(InOrder)
 }
 
 /// Where a chart comes from.

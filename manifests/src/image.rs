@@ -119,6 +119,13 @@ impl FromStr for ImageReference {
             why,
         };
         let reference = Reference::try_from(text).map_err(|error| fail(error.to_string()))?;
+        // the parser takes them for part of a host, where the host is only implied
+        if reference
+            .repository()
+            .contains(|c: char| c.is_ascii_uppercase())
+        {
+            return Err(fail("a repository has no upper-case letters".to_owned()));
+        }
         let plain = text.split('@').next().unwrap_or(text);
         let last = plain.rsplit('/').next().unwrap_or(plain);
         let tag = match (last.contains(':'), reference.tag()) {
@@ -192,6 +199,7 @@ mod tests {
             String::new(),
             "a b:1".to_owned(),
             "quay.io/UPPER:1".to_owned(),
+            "UPPER/name:1".to_owned(),
         ] {
             assert!(text.parse::<ImageReference>().is_err(), "{text}");
         }

@@ -18,10 +18,13 @@ mod check;
 mod files;
 mod image;
 mod lock;
+mod objects;
 mod problem;
 mod render;
+mod requests;
 mod resolve;
 mod resolved;
+mod secret;
 mod selection;
 mod site;
 pub mod strict;
@@ -35,14 +38,17 @@ pub use lock::{
     Attached, ImageLock, LockChange, LockedChart, LockedFile, LockedImage, LockedKind,
     LockedManifest,
 };
+pub use objects::{OBJECTS_CHART, ObjectEntry, objects_chart, objects_chart_ref};
 pub use problem::{Problem, did_you_mean, suggest};
 pub use render::{MAX_INLINE_CHART_BYTES, RenderError, render_static, render_values, to_yaml};
+pub use requests::{Cpu, Memory, Requests};
 pub use resolve::{ALL_PLATFORMS, resolve};
 pub use resolved::{
-    AdminSecret, ChartRef, Delivery, EDITION_MEDIA_TYPE, EDITION_SCHEMA, EditionError, FileRef,
-    Gate, IgnoreDifference, ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage,
-    ResolvedRke2, Rke2Config, SecretKey, SecretSpec, SitePlan, StaticContent, StaticManifest,
+    ChartRef, Delivery, EDITION_MEDIA_TYPE, EDITION_SCHEMA, EditionError, FileRef, Gate,
+    IgnoreDifference, ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage,
+    ResolvedRke2, Rke2Config, SitePlan, StaticContent, StaticManifest, ValuesWith,
 };
+pub use secret::{AdminSecret, SecretKey, SecretSpec};
 pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
 pub use template::TemplateError;
 pub use wanted::{Place, Wanted, WantedChart, WantedFile, WantedImage, unlocked};

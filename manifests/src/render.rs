@@ -1,18 +1,17 @@
 //! What the installer writes for one site: values, static manifests, config keys, addresses. Pure functions.
 //!
-//! Order of values, later wins: the component's, those of the kind of site, the inventory's own; then references to facts
-//! are filled in. Invariant: the same edition and facts give the same bytes.
-
-use std::collections::BTreeMap;
+//! Order of values, later wins: the component's, those beside other components, those of the kind of site, the inventory's
+//! own; then references to facts are filled in. Invariant: the same edition and facts give the same bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::template::{TemplateError, fill, fill_map, merge};
+use crate::objects::OBJECTS_KEY;
+use crate::template::{Scope, TemplateError, fill, fill_map, merge};
 use crate::{
-    Fact, ResolvedComponent, ResolvedEdition, Rke2Config, SecretKey, SecretSpec, SiteFacts,
-    SiteKind, SitePlan, StaticContent, StaticManifest,
+    Fact, ObjectEntry, ResolvedComponent, ResolvedEdition, Rke2Config, SiteFacts, SiteKind,
+    SitePlan, StaticContent, StaticManifest, ValuesWith,
 };
 
 /// The largest chart, in bytes of its tgz, that may be inlined: the helm-controller copies it into a ConfigMap, which
@@ -62,23 +61,101 @@ pub enum RenderError {
     },
 }
 
-/// Returns a component's values for a site.
+/// Returns the values with which a component's chart is installed on a site; for a component that is objects, these.
 ///
 /// `facts` are those of [`SitePlan::facts_with`]; `overrides` is the component's entry under the inventory's `values`.
 pub fn render_values(
+    edition: &ResolvedEdition,
     component: &ResolvedComponent,
     site: SiteKind,
     facts: &SiteFacts,
     overrides: Option<&Map<String, Value>>,
 ) -> Result<Map<String, Value>, TemplateError> {
-    let mut values = component.values.clone();
-    if let Some(over) = component.site_values.get(&site) {
-        merge(&mut values, over);
-    }
+    let mut values = layered(
+        &component.values,
+        component
+            .values_with
+            .iter()
+            .filter(|with| edition.has(&with.component, site, facts)),
+        component.site_values.get(&site),
+    );
     if let Some(over) = overrides {
         merge(&mut values, over);
     }
-    fill_map(&values, facts, &format!("values of {}", component.title))
+    let values = fill_map(
+        &values,
+        facts.into(),
+        &format!("values of {}", component.title),
+    )?;
+    if component.objects.is_empty() {
+        return Ok(values);
+    }
+    let objects = expand(component, &values, facts)?;
+    Ok(Map::from_iter([(
+        OBJECTS_KEY.to_owned(),
+        Value::Array(objects),
+    )]))
+}
+
+/// Merges the layers of a component's values that do not depend on a site's facts.
+pub(crate) fn layered<'a>(
+    own: &Map<String, Value>,
+    with: impl Iterator<Item = &'a ValuesWith>,
+    site: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let mut values = own.clone();
+    for with in with {
+        merge(&mut values, &with.values);
+    }
+    if let Some(over) = site {
+        merge(&mut values, over);
+    }
+    values
+}
+
+/// Returns the objects of a component, those of a list once for every item; `values` are filled in already.
+fn expand(
+    component: &ResolvedComponent,
+    values: &Map<String, Value>,
+    facts: &SiteFacts,
+) -> Result<Vec<Value>, TemplateError> {
+    let mut expanded = Vec::new();
+    for (index, entry) in component.objects.iter().enumerate() {
+        let place = format!("objects.{index} of {}", component.title);
+        let (list, objects) = match entry {
+            ObjectEntry::Object(object) => {
+                expanded.push(Value::Object(fill_map(object, facts.into(), &place)?));
+                continue;
+            }
+            ObjectEntry::ForEach { list, objects } => (list, objects),
+        };
+        let items = match look_up(values, list) {
+            // nothing to repeat for, as where the fact behind it may be absent
+            None | Some(Value::Null) => continue,
+            Some(Value::Array(items)) => items,
+            Some(_) => {
+                return Err(TemplateError::NotList {
+                    place,
+                    key: list.clone(),
+                });
+            }
+        };
+        for (number, item) in items.iter().enumerate() {
+            let place = format!("{place}, {list}.{number}");
+            for object in objects {
+                let scope = Scope::from(facts).with_item(item);
+                expanded.push(Value::Object(fill_map(object, scope, &place)?));
+            }
+        }
+    }
+    Ok(expanded)
+}
+
+/// Follows `a.b` into a mapping.
+pub(crate) fn look_up<'a>(values: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut steps = path.split('.');
+    let first = values.get(steps.next()?)?;
+    steps.try_fold(first, |value, step| value.get(step))
 }
 
 /// Returns a static manifest's text.
@@ -105,14 +182,14 @@ pub fn render_static(
             for object in objects {
                 filled.extend(fill(
                     object,
-                    facts,
+                    facts.into(),
                     &format!("static manifest {}", manifest.name),
                 )?);
             }
             filled
         }
         StaticContent::HelmChartConfig => {
-            let values = render_values(component, site, facts, overrides)?;
+            let values = render_values(edition, component, site, facts, overrides)?;
             vec![json!({
                 "apiVersion": "helm.cattle.io/v1",
                 "kind": "HelmChartConfig",
@@ -121,7 +198,7 @@ pub fn render_static(
             })]
         }
         StaticContent::BootstrapHelmChart => {
-            let values = render_values(component, site, facts, overrides)?;
+            let values = render_values(edition, component, site, facts, overrides)?;
             let chart = chart.ok_or_else(|| RenderError::NoChart {
                 manifest: manifest.name.clone(),
             })?;
@@ -197,9 +274,21 @@ impl SitePlan {
     /// Returns the keys of RKE2's config.yaml with facts filled in.
     pub fn config_with(&self, facts: &SiteFacts) -> Result<Rke2Config, TemplateError> {
         Ok(Rke2Config {
-            all: fill_map(&self.rke2_config.all, facts, "rke2")?,
-            server: fill_map(&self.rke2_config.server, facts, "rke2")?,
-            agent: fill_map(&self.rke2_config.agent, facts, "rke2")?,
+            all: fill_map(&self.rke2_config.all, facts.into(), "rke2")?,
+            server: fill_map(&self.rke2_config.server, facts.into(), "rke2")?,
+            agent: fill_map(&self.rke2_config.agent, facts.into(), "rke2")?,
+        })
+    }
+}
+
+impl ResolvedEdition {
+    /// Tells whether a site has a component: it is part of the edition, the kind of site has it, and no fact is missing for
+    /// which it would be left out.
+    #[must_use]
+    pub fn has(&self, component: &str, site: SiteKind, facts: &SiteFacts) -> bool {
+        self.components.get(component).is_some_and(|component| {
+            component.on(site)
+                && (!component.optional || component.missing_facts(site, facts).is_empty())
         })
     }
 }
@@ -230,29 +319,10 @@ impl ResolvedComponent {
         };
         let filled = fill(
             &Value::String(url.clone()),
-            facts,
+            facts.into(),
             &format!("url of {}", self.title),
         )?;
         Ok(filled.and_then(|value| value.as_str().map(str::to_owned)))
-    }
-}
-
-impl SecretSpec {
-    /// Adds the keys that are texts to those that were generated.
-    #[must_use]
-    pub fn complete(&self, generated: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut keys = generated.clone();
-        for (name, key) in &self.keys {
-            let SecretKey::Text { text } = key else {
-                continue;
-            };
-            let mut text = text.clone();
-            for (other, value) in generated {
-                text = text.replace(&format!("${{key.{other}}}"), value);
-            }
-            keys.insert(name.clone(), text);
-        }
-        keys
     }
 }
 

@@ -6,15 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
-use crate::catalog::{Catalog, Sourced};
-use crate::selection::{Chosen, choose, lineage, on_site, waves};
+use crate::catalog::{Catalog, Sourced, sha256};
+use crate::render::layered;
+use crate::selection::{Chosen, choose, lineage, needs, on_site, waves};
 use crate::template::required_facts;
 use crate::wanted::{Wanted, disagreement};
 use crate::{
-    Component, Delivery, EDITION_SCHEMA, Fact, FileRef, ImageLock, Problem, ResolvedChart,
-    ResolvedComponent, ResolvedEdition, ResolvedImage, ResolvedRke2, Rke2Config, SiteKind,
-    SitePlan, StaticContent, StaticManifest,
+    ChartRef, Component, Delivery, EDITION_SCHEMA, Fact, FileRef, ImageLock, ObjectEntry, Problem,
+    ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage, ResolvedRke2, Rke2Config,
+    SiteKind, SitePlan, StaticContent, StaticManifest, ValuesWith, objects_chart,
+    objects_chart_ref,
 };
 
 /// The platform name that stands for every platform.
@@ -35,7 +38,9 @@ pub fn resolve(
     problems.extend(disagreement(catalog, lock));
     let wanted = Wanted::of(&chosen, platform);
     let images = resolve_images(&wanted, lock, platform, &mut problems);
-    let charts = resolve_charts(&wanted, lock, &mut problems);
+    let mut charts = resolve_charts(&wanted, lock, &mut problems);
+    charts.extend(generated_chart(&chosen));
+    charts.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
     let files = resolve_files(&wanted, lock, &mut problems);
     let mut sites = BTreeMap::new();
     for site in SiteKind::ALL {
@@ -78,7 +83,10 @@ pub fn resolve(
         charts,
         components: chosen
             .iter()
-            .map(|(name, component)| ((*name).to_owned(), resolve_component(catalog, component)))
+            .map(|(name, component)| {
+                let resolved = resolve_component(catalog, &chosen, component);
+                ((*name).to_owned(), resolved)
+            })
             .collect(),
         sites,
         mirror_hosts: catalog.mirror_hosts(),
@@ -183,6 +191,19 @@ fn resolve_charts(
     charts
 }
 
+/// Returns the chart that carries the objects, where a component has some.
+fn generated_chart(chosen: &Chosen<'_>) -> Option<ResolvedChart> {
+    let objects = |component: &&Sourced<Component>| !component.value.objects.is_empty();
+    chosen.values().find(|component| objects(component))?;
+    let ChartRef { name, version } = objects_chart_ref();
+    Some(ResolvedChart {
+        name,
+        version,
+        sha256: sha256(&Sha256::digest(objects_chart())),
+        digest: None,
+    })
+}
+
 fn resolve_files(wanted: &Wanted, lock: &ImageLock, problems: &mut Vec<Problem>) -> Vec<FileRef> {
     let mut files = Vec::new();
     for (url, want) in &wanted.files {
@@ -216,23 +237,31 @@ fn rke2(
     files: Vec<FileRef>,
 ) -> Option<ResolvedRke2> {
     let release = chosen.get("rke2")?.value.release.as_ref()?;
-    let server = &sites.values().next()?.rke2_config.server;
-    let word = |key: &str| match server.get(key) {
-        Some(Value::Array(items)) => items
-            .first()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        _ => String::new(),
-    };
+    let config = &sites.values().next()?.rke2_config;
     Some(ResolvedRke2 {
         version: release.version.clone(),
-        cni: word("cni"),
-        ingress: word("ingress-controller"),
+        cni: word(config, "cni").to_owned(),
+        ingress: word(config, "ingress-controller").to_owned(),
         runtime_image: release.runtime_image.parse().ok()?,
         files,
     })
+}
+
+/// Returns the first word of a server's key.
+fn word<'a>(config: &'a Rke2Config, key: &str) -> &'a str {
+    let value = match config.server.get(key) {
+        Some(Value::Array(items)) => items.first(),
+        value => value,
+    };
+    value.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Returns the ingress class that comes with RKE2's choice of controller.
+fn ingress_class(config: &Rke2Config) -> &str {
+    match word(config, "ingress-controller") {
+        "ingress-nginx" => "nginx",
+        other => other,
+    }
 }
 
 /// Checks that the choice holds RKE2, and that RKE2's runtime image is among its images.
@@ -258,15 +287,25 @@ pub(crate) fn check_release(chosen: &Chosen<'_>, edition: &str) -> Vec<Problem> 
     }
 }
 
-fn resolve_component(catalog: &Catalog, component: &Sourced<Component>) -> ResolvedComponent {
+fn resolve_component(
+    catalog: &Catalog,
+    chosen: &Chosen<'_>,
+    component: &Sourced<Component>,
+) -> ResolvedComponent {
     let value = &component.value;
+    let beside = |with: &&ValuesWith| chosen.contains_key(with.component.as_str());
     let sites: Vec<SiteKind> = SiteKind::ALL
         .into_iter()
         .filter(|site| value.on(*site))
         .collect();
     let requires = sites
         .iter()
-        .map(|site| (*site, requires(catalog, value, *site)))
+        .map(|site| {
+            (
+                *site,
+                requires(catalog, &on_site(chosen, *site), value, *site),
+            )
+        })
         .filter(|(_, facts)| !facts.is_empty())
         .collect();
     ResolvedComponent {
@@ -275,19 +314,26 @@ fn resolve_component(catalog: &Catalog, component: &Sourced<Component>) -> Resol
         version: value.version.clone(),
         licence: value.licence.clone(),
         notice: value.notice.clone(),
+        accept: value.accept.clone(),
+        redistribution: value.redistribution.clone(),
+        requests: value.requests.clone(),
         namespace: value.namespace.clone(),
         namespace_labels: value.namespace_labels.clone(),
         release_name: value.release_name().to_owned(),
         delivery: value.delivery,
-        chart: value.chart.as_ref().map(crate::Chart::reference),
+        chart: value.chart_ref(),
         sites,
         optional: value.optional,
         requires,
-        needs: value.needs.clone(),
+        needs: needs(component, chosen)
+            .map(|(_, need)| need.clone())
+            .collect(),
         provides: value.provides.clone(),
         gate: value.gate,
         secrets: value.secrets.clone(),
+        objects: value.objects.clone(),
         values: value.values.clone(),
+        values_with: value.values_with.iter().filter(beside).cloned().collect(),
         site_values: value.site_values.clone(),
         ignore_differences: value.ignore_differences.clone(),
         url: value.url.clone(),
@@ -297,13 +343,29 @@ fn resolve_component(catalog: &Catalog, component: &Sourced<Component>) -> Resol
 }
 
 /// Returns the facts that a component cannot do without on a kind of site, other than those the kind itself knows.
-fn requires(catalog: &Catalog, component: &Component, site: SiteKind) -> Vec<Fact> {
+///
+/// Values beside a component that may be left out do not count: they are used only where that one has its facts.
+fn requires(
+    catalog: &Catalog,
+    chosen: &Chosen<'_>,
+    component: &Component,
+    site: SiteKind,
+) -> Vec<Fact> {
     let mut facts: BTreeSet<Fact> = component.requires.iter().copied().collect();
-    let mut values = component.values.clone();
-    if let Some(over) = component.site_values.get(&site) {
-        crate::template::merge(&mut values, over);
-    }
+    let certain = |with: &&ValuesWith| {
+        chosen
+            .get(with.component.as_str())
+            .is_some_and(|other| !other.value.optional)
+    };
+    let values = layered(
+        &component.values,
+        component.values_with.iter().filter(certain),
+        component.site_values.get(&site),
+    );
     facts.extend(required_facts(&Value::Object(values), "").0);
+    for object in component.objects.iter().flat_map(ObjectEntry::objects) {
+        facts.extend(required_facts(&Value::Object(object.clone()), "").0);
+    }
     if let Some(file) = component
         .manifest
         .as_ref()
@@ -315,6 +377,8 @@ fn requires(catalog: &Catalog, component: &Component, site: SiteKind) -> Vec<Fac
                 .flat_map(|object| required_facts(object, "").0),
         );
     }
+    // every plan knows the class of its ingress
+    facts.remove(&Fact::IngressClass);
     let known = catalog.sites.get(&site).map(|site| &site.value.facts);
     facts
         .into_iter()
@@ -336,11 +400,12 @@ fn site_plan(
         .filter_map(|component| static_manifest(catalog, &component.value))
         .collect();
     static_manifests.sort_by(|a, b| a.name.cmp(&b.name));
-    let facts = catalog
+    let mut facts = catalog
         .sites
         .get(&site)
         .map(|site| site.value.facts.clone())
         .unwrap_or_default();
+    facts.set(Fact::IngressClass, ingress_class(&rke2_config));
     Ok(SitePlan {
         waves,
         rke2_config,

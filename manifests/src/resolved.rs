@@ -11,7 +11,7 @@ use oci_spec::image::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Fact, ImageName, SiteFacts, SiteKind};
+use crate::{AdminSecret, Fact, ImageName, ObjectEntry, Requests, SecretSpec, SiteFacts, SiteKind};
 
 /// The media type of a [`ResolvedEdition`] written as JSON.
 pub const EDITION_MEDIA_TYPE: &str = "application/vnd.airgap.edition.v1+json";
@@ -172,6 +172,15 @@ pub struct ResolvedComponent {
     /// What a customer must be told: end of life, terms of use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+    /// The id by which somebody accepted its licence when the bundle was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accept: Option<String>,
+    /// What may not be passed on or resold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redistribution: Option<String>,
+    /// The sum of what its pods request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
     /// The namespace it lives in.
     pub namespace: String,
     /// Labels of that namespace, such as its pod security level.
@@ -181,7 +190,8 @@ pub struct ResolvedComponent {
     pub release_name: String,
     /// How it reaches the cluster.
     pub delivery: Delivery,
-    /// Its chart in the bundle; absent for static objects and for what RKE2 carries.
+    /// Its chart in the bundle; absent for static objects and for what RKE2 carries. Where there are `objects`, it is the
+    /// generated one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<ChartRef>,
     /// The kinds of site that have it.
@@ -204,9 +214,15 @@ pub struct ResolvedComponent {
     /// Secrets that the installer makes on site before the component's wave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<SecretSpec>,
+    /// The objects that it is made of; its values are then the lists that they are repeated for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectEntry>,
     /// Values for every kind of site; texts may refer to facts.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub values: Map<String, Value>,
+    /// Values that hold beside other components of the edition, merged over the former in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values_with: Vec<ValuesWith>,
     /// Values of a kind of site, merged over the former.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub site_values: BTreeMap<SiteKind, Map<String, Value>>,
@@ -224,54 +240,14 @@ pub struct ResolvedComponent {
     pub manual_steps: Vec<String>,
 }
 
-/// Where an administrator's password is kept. It is shown as a kubectl line, never as a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Values that hold where another component is part of the site.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct AdminSecret {
-    /// The user's name.
-    pub username: String,
-    /// The secret's name, in the component's namespace.
-    pub secret: String,
-    /// The key within it.
-    pub key: String,
-}
-
-/// A secret made on site, once, create-only; the same on a later run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretSpec {
-    /// The secret's name, in the component's namespace.
-    pub name: String,
-    /// Its keys.
-    pub keys: BTreeMap<String, SecretKey>,
-    /// Components whose namespaces get a copy under the same name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shared_with: Vec<String>,
-}
-
-/// One key of a secret made on site.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
-pub enum SecretKey {
-    /// Random letters and digits.
-    Password {
-        /// How many characters.
-        length: usize,
-    },
-    /// Random bytes in lower-case hex.
-    Hex {
-        /// How many characters, an even number.
-        length: usize,
-    },
-    /// A text; `${key.NAME}` stands for another key of the same secret.
-    Text {
-        /// The text.
-        text: String,
-    },
-    /// The private key of a self-signed certificate for the component's service; the certificate is `tls.crt` beside it.
-    Tls,
-    /// A private SSH key in OpenSSH's form.
-    Ssh,
+pub struct ValuesWith {
+    /// The other component.
+    pub component: String,
+    /// The values.
+    pub values: Map<String, Value>,
 }
 
 /// One entry of Argo CD's `ignoreDifferences`.

@@ -126,8 +126,8 @@ pub(crate) fn waves(
     for (name, component) in chosen {
         let late = component.value.delivery == Delivery::ArgoCd;
         let mut before = BTreeSet::new();
-        for (index, need) in component.value.needs.iter().enumerate() {
-            let index = index.to_string();
+        for (path, need) in needs(component, chosen) {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
             let found = providers.get(need.as_str()).map_or(&[][..], Vec::as_slice);
             if found.is_empty() {
                 let message = format!(
@@ -135,17 +135,17 @@ pub(crate) fn waves(
                 );
                 problems.push(
                     component
-                        .problem(&["needs", &index], message)
+                        .problem(&path, message)
                         .remedy(suggest(need, providers.keys().copied())),
                 );
             }
             for provider in found {
                 match (provider.value.delivery == Delivery::ArgoCd, late) {
                     (true, true) if provider.value.name == *name => {
-                        problems.push(component.problem(
-                            &["needs", &index],
-                            format!("`{name}` needs `{need}` from itself"),
-                        ));
+                        problems.push(
+                            component
+                                .problem(&path, format!("`{name}` needs `{need}` from itself")),
+                        );
                     }
                     (true, true) => {
                         before.insert(provider.value.name.as_str());
@@ -155,7 +155,7 @@ pub(crate) fn waves(
                             "`{name}` starts before Argo CD, but needs `{need}` from `{}`, which Argo CD delivers",
                             provider.value.name
                         );
-                        problems.push(component.problem(&["needs", &index], message));
+                        problems.push(component.problem(&path, message));
                     }
                     (false, _) => {}
                 }
@@ -180,6 +180,30 @@ pub(crate) fn waves(
     } else {
         Err(problems)
     }
+}
+
+/// Iterates over what a component needs beside the other chosen ones, each with its place in the file.
+pub(crate) fn needs<'a>(
+    component: &'a Sourced<Component>,
+    chosen: &'a Chosen<'_>,
+) -> impl Iterator<Item = (Vec<String>, &'a String)> {
+    let value = &component.value;
+    let own = value
+        .needs
+        .iter()
+        .enumerate()
+        .map(|(index, need)| (vec!["needs".to_owned(), index.to_string()], need));
+    let with = value
+        .needs_with
+        .iter()
+        .filter(|(other, _)| chosen.contains_key(other.as_str()))
+        .flat_map(|(other, needs)| {
+            needs.iter().enumerate().map(move |(index, need)| {
+                let path = vec!["needsWith".to_owned(), other.clone(), index.to_string()];
+                (path, need)
+            })
+        });
+    own.chain(with)
 }
 
 /// Sorts names so that each comes after those it waits for; the error is the names that wait for each other.
@@ -240,6 +264,18 @@ fn clashes(chosen: &Chosen<'_>, edition: &str, site: SiteKind) -> Vec<Problem> {
                     .problem(&["namespace"], message)
                     .remedy("set another `releaseName`, or let one of them replace the other"),
             );
+        }
+        for (index, other) in value.conflicts.iter().enumerate() {
+            if chosen.contains_key(other.as_str()) {
+                let message = format!(
+                    "`{name}` cannot be chosen beside `{other}` (edition {edition} on {site})"
+                );
+                problems.push(
+                    component
+                        .problem(&["conflicts", &index.to_string()], message)
+                        .remedy("choose one of them"),
+                );
+            }
         }
         for capability in value
             .provides

@@ -98,6 +98,8 @@ facts! {
     RegistryCa = "registryCa" from "registry.caFile",
     /// The default storage class; the kind of site knows it.
     StorageClass = "storageClass" from "the kind of site",
+    /// The class of the cluster's ingress controller: `traefik` or `nginx`.
+    IngressClass = "ingressClass" from "the edition's ingress controller",
     /// The virtual address of the API servers.
     ApiVip = "apiVip" from "network.apiVip",
     /// Address ranges for load balancers, a list of texts.
@@ -172,12 +174,7 @@ impl SiteFacts {
     /// Returns a fact, unless it is absent or empty.
     #[must_use]
     pub fn get(&self, fact: Fact) -> Option<&Value> {
-        self.0.get(&fact).filter(|value| match value {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            _ => true,
-        })
+        self.0.get(&fact).filter(|value| is_there(value))
     }
 
     /// Returns these facts over the given defaults.
@@ -191,6 +188,16 @@ impl SiteFacts {
     /// Iterates over every fact.
     pub fn iter(&self) -> impl Iterator<Item = (Fact, &Value)> {
         self.0.iter().map(|(fact, value)| (*fact, value))
+    }
+}
+
+/// Tells whether a value says something: null and what is empty count as absent.
+pub(crate) fn is_there(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
     }
 }
 

@@ -101,7 +101,7 @@ fn everything_rendered_of_each_edition_and_site() {
             {
                 if matches!(component.delivery, Delivery::ArgoCd | Delivery::HelmChart) {
                     assert_eq!(component.missing_facts(site, &facts), [], "{name}");
-                    let values = render_values(component, site, &facts, None).unwrap();
+                    let values = render_values(&resolved, component, site, &facts, None).unwrap();
                     let values = airgap_manifests::to_yaml(&Value::Object(values)).unwrap();
                     writeln!(text, "### values of {name}\n{values}").unwrap();
                 }
@@ -129,6 +129,7 @@ fn rendered_yaml_reads_back_as_itself() {
         .unwrap()
         .to_value();
     let expected = render_values(
+        &resolved,
         &resolved.components["rke2-cilium"],
         SiteKind::Onprem,
         &facts,
@@ -231,6 +232,7 @@ fn values_of_the_inventory_are_merged_last() {
     let facts = resolved.sites[&SiteKind::Onprem].facts_with(&facts(SiteKind::Onprem));
     let over = json!({"persistence": {"defaultClassReplicaCount": 2}, "ingress": {"host": "longhorn.${site.domain}"}});
     let values = render_values(
+        &resolved,
         &resolved.components["longhorn"],
         SiteKind::Onprem,
         &facts,
@@ -248,12 +250,24 @@ fn without_a_private_authority_argo_cd_gets_no_certificate_entry() {
     let facts = SiteFacts::new()
         .with(Fact::Domain, "a.example")
         .with(Fact::RegistryHost, "registry.example");
-    let values =
-        render_values(&resolved.components["argo-cd"], SiteKind::Aws, &facts, None).unwrap();
+    let values = render_values(
+        &resolved,
+        &resolved.components["argo-cd"],
+        SiteKind::Aws,
+        &facts,
+        None,
+    )
+    .unwrap();
     assert_eq!(values["configs"]["tls"]["certificates"], json!({}));
     let facts = facts.with(Fact::RegistryCa, "PEM");
-    let values =
-        render_values(&resolved.components["argo-cd"], SiteKind::Aws, &facts, None).unwrap();
+    let values = render_values(
+        &resolved,
+        &resolved.components["argo-cd"],
+        SiteKind::Aws,
+        &facts,
+        None,
+    )
+    .unwrap();
     assert_eq!(
         values["configs"]["tls"]["certificates"],
         json!({"registry.example": "PEM"})

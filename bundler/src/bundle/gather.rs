@@ -7,7 +7,9 @@ mod images;
 
 use std::collections::HashMap;
 
-use airgap_manifests::{Delivery, MAX_INLINE_CHART_BYTES, ResolvedChart, ResolvedEdition};
+use airgap_manifests::{
+    Delivery, MAX_INLINE_CHART_BYTES, OBJECTS_CHART, ResolvedChart, ResolvedEdition, objects_chart,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use oci_spec::image::{Descriptor, Digest};
@@ -177,6 +179,9 @@ impl Gatherer<'_> {
     async fn chart(&self, chart: &ResolvedChart, inlined: bool) -> Result<Chart> {
         let (name, version) = (chart.name.as_str(), chart.version.as_str());
         let object = format!("chart {name} {version}");
+        if name == OBJECTS_CHART {
+            return self.objects_chart(&object, chart);
+        }
         let locked = self.request.lock.chart(name, version);
         let url = locked.map(|locked| locked.url.as_str()).unwrap_or_default();
         let size = locked.and_then(|locked| locked.size);
@@ -207,6 +212,29 @@ impl Gatherer<'_> {
         Ok(Chart {
             name: name.to_owned(),
             version: version.to_owned(),
+            tag: helm.tag(),
+            artifact: helm.artifact(),
+        })
+    }
+
+    /// Makes the chart that carries components' objects; nothing upstream has it, so the lock does not name it.
+    fn objects_chart(&self, object: &str, chart: &ResolvedChart) -> Result<Chart> {
+        let archive = objects_chart();
+        let helm = HelmChart::read(object, &archive)?;
+        let made = self.fetcher.cache.insert(&archive)?;
+        if made != chart.sha256 {
+            return Err(Error::WrongContent {
+                object: object.to_owned(),
+                expected: chart.sha256.clone(),
+                actual: made.to_string(),
+            });
+        }
+        (self.fetcher.report)(Event::Done {
+            object: object.to_owned(),
+        });
+        Ok(Chart {
+            name: chart.name.clone(),
+            version: chart.version.clone(),
             tag: helm.tag(),
             artifact: helm.artifact(),
         })
