@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should say where"
 )]
 
+mod memory;
 mod pushing;
 mod rendering;
 mod scripted_hosts;

@@ -21,14 +21,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 const PASSWORD: &str = "Canary-9e02";
 
-struct Site {
-    harbor: HarborEmulation,
-    ca: TestCa,
+pub(crate) struct Site {
+    pub(crate) harbor: HarborEmulation,
+    pub(crate) ca: TestCa,
     folder: tempfile::TempDir,
 }
 
 impl Site {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let ca = TestCa::new("Site CA");
         let harbor = HarborEmulation::start(HarborConfig {
             tls: Some(ca.server(&["localhost", "127.0.0.1"])),
@@ -44,24 +44,10 @@ impl Site {
     }
 
     async fn registry(&self) -> SiteRegistry {
-        SiteRegistry::connect(SiteConfig {
-            endpoint: format!("localhost:{}", self.harbor.address().port()),
-            project: ProjectName::parse("airgap").unwrap(),
-            addresses: vec!["127.0.0.1".parse().unwrap()],
-            ca_pem: Some(self.ca.pem().to_owned()),
-            login: Some(("robot$airgap+push".to_owned(), PASSWORD.into())),
-            retry: RetryPolicy {
-                attempts: 3,
-                first_wait: Duration::from_millis(30),
-                longest_wait: Duration::from_millis(60),
-                longest_retry_after: Duration::from_secs(1),
-            },
-        })
-        .await
-        .unwrap()
+        registry(self.harbor.address().port(), self.ca.pem()).await
     }
 
-    fn path(&self) -> Utf8PathBuf {
+    pub(crate) fn path(&self) -> Utf8PathBuf {
         Utf8Path::from_path(self.folder.path())
             .unwrap()
             .join("b.tar.zst")
@@ -86,6 +72,25 @@ impl Site {
     }
 }
 
+/// The registry that listens at a port of this machine.
+pub(crate) async fn registry(port: u16, ca_pem: &str) -> SiteRegistry {
+    SiteRegistry::connect(SiteConfig {
+        endpoint: format!("localhost:{port}"),
+        project: ProjectName::parse("airgap").unwrap(),
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        ca_pem: Some(ca_pem.to_owned()),
+        login: Some(("robot$airgap+push".to_owned(), PASSWORD.into())),
+        retry: RetryPolicy {
+            attempts: 3,
+            first_wait: Duration::from_millis(30),
+            longest_wait: Duration::from_millis(60),
+            longest_retry_after: Duration::from_secs(1),
+        },
+    })
+    .await
+    .unwrap()
+}
+
 fn image(seed: u64) -> Image {
     let content = noise(2 << 20, seed);
     Image::oci()
@@ -94,7 +99,7 @@ fn image(seed: u64) -> Image {
         .build()
 }
 
-fn quiet(_: Event) {}
+pub(crate) fn quiet(_: Event) {}
 
 async fn push(site: &Site, archive: &VerifiedArchive) -> Result<PushPlan, Error> {
     let registry = site.registry().await;
@@ -103,7 +108,7 @@ async fn push(site: &Site, archive: &VerifiedArchive) -> Result<PushPlan, Error>
     Ok(plan)
 }
 
-fn tools() -> bool {
+pub(crate) fn tools() -> bool {
     require_tool("docker-registry")
 }
 

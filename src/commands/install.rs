@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use airgap_archive::{OpenOptions, VerifiedArchive};
-use airgap_installer::{Error, InstallOptions, InstallReport, Installer, Severity};
+use airgap_installer::{Error, Finding, InstallOptions, InstallReport, Installer, Severity};
 use camino::Utf8PathBuf;
 use clap::builder::RangedU64ValueParser;
 
@@ -93,44 +93,49 @@ impl Args {
         let progress = Progress::new(ui);
         let events = InstallerEvents::new(&progress);
         if self.dry_run {
-            let plan = installer.plan(&|event| events.show(&event))?;
+            let plan = installer
+                .plan(&|event| events.show(&event))
+                .map_err(|error| stopped(ui, &progress, &site, error))?;
             progress.clear();
             ui.document(&plan)?;
             ui.line(plan.to_string().trim_end())?;
             preflight::show(ui, &plan.findings)?;
-            let errors = plan
-                .findings
-                .iter()
-                .filter(|found| found.severity == Severity::Error)
-                .count();
+            let errors = errors_among(&plan.findings);
             return if errors > 0 {
                 Err(preflight::failed(errors))
             } else {
                 Ok(())
             };
         }
-        let report = match installer.install(&|event| events.show(&event)) {
-            Ok(report) => report,
-            Err(Error::Preflight { findings }) => {
-                progress.clear();
-                ui.document(
-                    &serde_json::json!({"cluster": site.inventory.name, "findings": findings}),
-                )?;
-                preflight::show(ui, &findings)?;
-                let errors = findings
-                    .iter()
-                    .filter(|found| found.severity == Severity::Error)
-                    .count();
-                return Err(preflight::failed(errors));
-            }
-            Err(error) => {
-                progress.clear();
-                return Err(CommandError::from(error));
-            }
-        };
+        let report = installer
+            .install(&|event| events.show(&event))
+            .map_err(|error| stopped(ui, &progress, &site, error))?;
         progress.clear();
         show(ui, &report)
     }
+}
+
+/// Shows what preflight found, where that is why nothing was done.
+fn stopped(ui: &Ui, progress: &Progress, site: &Site, error: Error) -> CommandError {
+    progress.clear();
+    let Error::Preflight { findings } = error else {
+        return CommandError::from(error);
+    };
+    let document = serde_json::json!({"cluster": site.inventory.name, "findings": findings});
+    if let Err(error) = ui
+        .document(&document)
+        .and_then(|()| preflight::show(ui, &findings))
+    {
+        return error;
+    }
+    preflight::failed(errors_among(&findings))
+}
+
+fn errors_among(findings: &[Finding]) -> usize {
+    findings
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .count()
 }
 
 fn show(ui: &Ui, report: &InstallReport) -> Result<(), CommandError> {

@@ -21,6 +21,26 @@ pub(crate) struct Pair {
     pub(crate) key: String,
 }
 
+/// How long RKE2's own authorities are valid: ten years.
+const CA_DAYS: i64 = 3650;
+
+/// Makes a certificate valid from yesterday on for so many days.
+fn valid(params: &mut CertificateParams, days: i64) {
+    let now = jiff::Timestamp::now();
+    let date = |days: i64| {
+        let day = (now + jiff::SignedDuration::from_hours(24 * days))
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .date();
+        rcgen::date_time_ymd(
+            i32::from(day.year()),
+            day.month().unsigned_abs(),
+            day.day().unsigned_abs(),
+        )
+    };
+    params.not_before = date(-1);
+    params.not_after = date(days);
+}
+
 fn ca_params(name: &str) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -36,7 +56,9 @@ fn ca_params(name: &str) -> Result<CertificateParams> {
 /// A new authority. Its name is kept apart, since issuing needs the very same one.
 pub(crate) fn new_ca(name: &str) -> Result<Pair> {
     let key = KeyPair::generate()?;
-    let cert = ca_params(name)?.self_signed(&key)?;
+    let mut params = ca_params(name)?;
+    valid(&mut params, CA_DAYS);
+    let cert = params.self_signed(&key)?;
     Ok(Pair {
         cert: cert.pem(),
         key: key.serialize_pem(),
@@ -62,19 +84,7 @@ pub(crate) fn issue(
     } else {
         ExtendedKeyUsagePurpose::ServerAuth
     }];
-    let now = jiff::Timestamp::now();
-    let date = |days: i64| {
-        let day = (now + jiff::SignedDuration::from_hours(24 * days))
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .date();
-        rcgen::date_time_ymd(
-            i32::from(day.year()),
-            day.month().unsigned_abs(),
-            day.day().unsigned_abs(),
-        )
-    };
-    params.not_before = date(-1);
-    params.not_after = date(days);
+    valid(&mut params, days);
     let key = KeyPair::generate()?;
     let cert = params.signed_by(&key, &issuer)?;
     Ok(Pair {

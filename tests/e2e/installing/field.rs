@@ -101,7 +101,7 @@ impl Field {
         fs_err::write(self.path(name), text).unwrap();
     }
 
-    fn write_secret(&self, name: &str, text: &str) {
+    pub(crate) fn write_secret(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt;
         self.write(name, text);
         fs_err::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -160,6 +160,14 @@ impl Field {
             .env("HOME", self.cluster.folder())
             .env_remove("SSH_AUTH_SOCK");
         command
+    }
+
+    /// Everything that the commands run so far have logged.
+    pub(crate) fn logs(&self) -> String {
+        let folder = self.path(".local/state/airgap/log");
+        let logs = fs_err::read_dir(folder).unwrap();
+        logs.map(|log| fs_err::read_to_string(log.unwrap().path()).unwrap())
+            .collect()
     }
 
     fn install_words<'w>(&'w self, more: &[&'w str]) -> Vec<&'w str> {

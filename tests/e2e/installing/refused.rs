@@ -1,7 +1,7 @@
 //! What is refused before anything changes, on real hosts and a registry with faults; each says what it saw and how to mend it.
 
 use airgap_testkit::{
-    cluster::{ClusterSpec, NodeSpec, Sudo},
+    cluster::{ClusterSpec, NodeSpec, REGISTRY, Sudo},
     faults::{Fault, FaultAction},
     harbor::{Account, Project, Right},
     tls::TestCa,
@@ -69,6 +69,14 @@ fn a_registry_that_cannot_be_used_is_named_and_one_that_fails_later_loses_nothin
     field.write("ca.pem", TestCa::new("another CA").pem());
     finds(&field, "registry.unusable", "not trusted");
     field.write("ca.pem", &good_ca);
+
+    // a name that no DNS at the site knows: the operator's machine, which has it from its hosts file, is not asked
+    field.cluster.dns().set(REGISTRY, &[]);
+    finds(&field, "host.registry-dns", "registry.addresses");
+    field
+        .cluster
+        .dns()
+        .set(REGISTRY, &[field.cluster.gateway()]);
 
     field
         .harbor
