@@ -14,6 +14,8 @@ mod chart;
 mod config;
 mod controllers;
 mod crictl;
+mod custom;
+mod demands;
 mod dns;
 mod fail;
 mod helm;

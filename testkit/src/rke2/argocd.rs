@@ -16,7 +16,7 @@ use super::fail::{Context as _, Fail, Result};
 use super::kinds::{self, Kind};
 use super::pull::sha256;
 use super::server::Server;
-use super::{helm, schema, workloads, yaml};
+use super::{custom, demands, helm, schema, workloads, yaml};
 
 /// Label of the Helm release Secret that says which chart it is.
 pub(crate) const CHART_LABEL: &str = "standin.airgap/chart";
@@ -107,9 +107,14 @@ impl Controller {
         let release = spec["source"]["helm"]["releaseName"]
             .as_str()
             .unwrap_or(&name);
-        let (healthy, reason) = server
-            .peers
-            .read(|state| workloads::health(state, release, target));
+        let values = values(spec)?;
+        let (healthy, reason) = server.peers.read(|state| {
+            let (running, reason) = workloads::health(state, release, target);
+            match demands::unmet(state, target, &values).waits {
+                waits if running && !waits.is_empty() => (false, waits.join("; ")),
+                _ => (running, reason),
+            }
+        });
         let health = match (healthy, reason.is_empty()) {
             (true, _) => json!({"status": "Healthy"}),
             (false, true) => json!({"status": "Progressing"}),
@@ -315,19 +320,16 @@ async fn sync(server: &Server, argo: &str, application: &Value) -> Result<()> {
         .is_some_and(|all| all.iter().any(|option| option == "CreateNamespace=true"));
     let source = &spec["source"];
     let chart = fetch(server, argo, source).await?;
-    let helm = &source["helm"];
-    let mut values = json!({});
-    if let Some(content) = helm["values"].as_str() {
-        let parsed = yaml::one(content).context("helm.values")?;
-        if !parsed.is_null() {
-            merge(&mut values, &parsed);
-        }
-    }
-    if helm["valuesObject"].is_object() {
-        values = helm["valuesObject"].clone();
-    }
-    let release = helm["releaseName"].as_str().unwrap_or(name).to_owned();
-    let work = chart.workloads(&release, &namespace, &values, &server.release.chart_images)?;
+    let values = values(spec)?;
+    let release = source["helm"]["releaseName"]
+        .as_str()
+        .unwrap_or(name)
+        .to_owned();
+    let objects = chart.objects(&values);
+    let work = match &objects {
+        Some(objects) => custom::workloads(objects),
+        None => chart.workloads(&release, &namespace, &values, &server.release.chart_images)?,
+    };
     let namespaces = kind("Namespace")?;
     server
         .peers
@@ -340,9 +342,27 @@ async fn sync(server: &Server, argo: &str, application: &Value) -> Result<()> {
                 let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
                 api::store(state, &namespaces, &key, object);
             }
+            custom::brought_by(state, &chart.name, &values)?;
+            if let Some(kind) = demands::unmet(state, &namespace, &values).kinds.first() {
+                return Err(Fail::new(kind));
+            }
+            custom::apply(state, name, &namespace, objects.as_deref().unwrap_or_default())?;
             workloads::put(state, &release, &namespace, &work, false)
         })
         .await
+}
+
+/// The values of an Application's chart.
+fn values(spec: &Value) -> Result<Value> {
+    let helm = &spec["source"]["helm"];
+    if helm["valuesObject"].is_object() {
+        return Ok(helm["valuesObject"].clone());
+    }
+    let parsed = match helm["values"].as_str() {
+        Some(content) => yaml::one(content).context("helm.values")?,
+        None => Value::Null,
+    };
+    Ok(if parsed.is_null() { json!({}) } else { parsed })
 }
 
 async fn fetch(server: &Server, argo: &str, source: &Value) -> Result<Chart> {

@@ -179,6 +179,19 @@ impl Chart {
         Self::open(&bytes)
     }
 
+    /// The objects among the values that a chart does nothing but print; `None` for every other chart.
+    pub(crate) fn objects(&self, values: &Value) -> Option<Vec<Value>> {
+        const PRINTS: &str = "{{- range .Values.objects }} --- {{ toYaml . }} {{- end }}";
+        let mut templates = self
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with("templates/"));
+        let (_, text) = templates.next()?;
+        let prints = text.split_whitespace().eq(PRINTS.split_whitespace());
+        (prints && templates.next().is_none())
+            .then(|| values["objects"].as_array().cloned().unwrap_or_default())
+    }
+
     /// What the chart would start with these values.
     pub(crate) fn workloads(
         &self,
@@ -281,7 +294,7 @@ fn render(text: &str, scope: &Value) -> Result<Option<String>> {
     Ok(Some(out))
 }
 
-fn workload(object: &Value) -> Option<Workload> {
+pub(crate) fn workload(object: &Value) -> Option<Workload> {
     let kind = object["kind"].as_str()?;
     let pod = match kind {
         "Pod" => object,
@@ -305,6 +318,24 @@ fn workload(object: &Value) -> Option<Workload> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chart_that_prints_its_values_is_known_by_its_one_template() {
+        let mut chart = Chart {
+            name: "printer".into(),
+            version: "1.0.0".into(),
+            annotations: Map::new(),
+            files: BTreeMap::from([(
+                "templates/all.yaml".to_owned(),
+                "{{- range .Values.objects }}\n---\n{{ toYaml . }}\n{{- end }}\n".to_owned(),
+            )]),
+        };
+        let values = json!({"objects": [{"kind": "Namespace"}]});
+        assert_eq!(chart.objects(&values).unwrap().len(), 1);
+        let more = ("templates/more.yaml".to_owned(), "kind: Pod\n".to_owned());
+        chart.files.extend([more]);
+        assert_eq!(chart.objects(&values), None);
+    }
 
     #[test]
     fn plain_fields_are_rendered_and_anything_else_is_left_to_helm() {

@@ -14,7 +14,7 @@ use super::kinds::{self, Kind};
 use super::pull::sha256;
 use super::server::Server;
 use super::store::State;
-use super::{dns, log, workloads, yaml};
+use super::{custom, dns, log, workloads, yaml};
 
 /// What was done for each chart, by key: the fingerprint it was done for, or when to try again.
 #[derive(Debug, Default)]
@@ -223,6 +223,7 @@ async fn job(server: &Server, chart: &Value, config: &Value) -> Result<()> {
                 put(state, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-tls-certs-cm", "namespace": target},
                     "data": certificates}))?;
             }
+            custom::brought_by(state, &opened.name, &values)?;
             workloads::put(state, name, &target, &work, cni)
         })
         .await

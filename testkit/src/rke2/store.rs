@@ -139,3 +139,29 @@ impl Disk {
         Ok(())
     }
 }
+
+/// A state for unit tests.
+#[cfg(test)]
+pub(crate) mod fake {
+    use super::{BTreeMap, Cluster, State};
+
+    /// A cluster that holds nothing.
+    pub(crate) fn empty() -> State {
+        State {
+            revision: 0,
+            cluster: Cluster {
+                ca_name: String::new(),
+                ca_cert: String::new(),
+                ca_key: String::new(),
+                server_password: String::new(),
+                agent_password: String::new(),
+                critical: BTreeMap::new(),
+                cni: Vec::new(),
+                ingress: Vec::new(),
+                disable: Vec::new(),
+            },
+            members: Vec::new(),
+            objects: BTreeMap::new(),
+        }
+    }
+}
