@@ -186,8 +186,9 @@ impl Resolver<'_> {
             ));
         }
         for ((name, version), chart) in &wanted.charts {
-            let chart = Box::pin(async {
-                self.chart(name, version, &chart.url)
+            let known = request.previous.and_then(|lock| lock.chart(name, version));
+            let chart = Box::pin(async move {
+                self.chart(name, version, &chart.url, known)
                     .await
                     .map(Entry::Chart)
             });

@@ -241,6 +241,34 @@ async fn a_chart_may_come_from_a_registry() {
 }
 
 #[tokio::test]
+async fn a_chart_whose_digest_changed_upstream() {
+    let upstream = upstream().start();
+    let (_dir, cache) = cache();
+    let mut known = lock_over(&catalog(), None, &cache, &puller(&upstream))
+        .await
+        .unwrap()
+        .lock;
+    let published = known.charts[0].sha256.replace(digest_of(b"as it was"));
+    let error = lock_over(&catalog(), Some(&known), &cache, &puller(&upstream))
+        .await
+        .unwrap_err()
+        .to_string();
+    for word in [
+        "chart argo-cd 10.1.1",
+        digest_of(b"as it was").as_ref(),
+        published.unwrap().as_ref(),
+        "take the chart's digest out of images.lock",
+    ] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    // forgotten on purpose, it is locked anew
+    known.charts[0].sha256 = None;
+    lock_over(&catalog(), Some(&known), &cache, &puller(&upstream))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn logins_and_a_custom_authority_are_used() {
     let account = || ("robot".to_owned(), "s3cret".to_owned());
     let basic = UpstreamAuth::Basic {

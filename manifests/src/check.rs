@@ -2,6 +2,7 @@
 //!
 //! Each finding names file, line and remedy, and all are found in one go.
 
+mod needs;
 mod objects;
 mod references;
 
@@ -112,6 +113,7 @@ fn check_component(catalog: &Catalog, component: &Sourced<Component>, problems: 
         }
     }
     objects::check(component, problems);
+    needs::check(component, problems);
 }
 
 fn check_image(

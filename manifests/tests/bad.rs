@@ -92,7 +92,7 @@ fn a_need_that_nothing_provides() {
         &Files::shipped().replace(
             "components/seaweedfs.yaml",
             "needs: [gitops, storage]",
-            "needs: [gitops, storages]",
+            "needs: [gitops, storage, storages]",
         ),
         "components/seaweedfs.yaml:9: `seaweedfs` needs `storages`, which nothing provides in edition standard on onprem; did you mean `storage`?",
     );
@@ -363,8 +363,8 @@ values:
 objects:
   - forEach: pools
     objects:
-      - apiVersion: metallb.io/v1beta1
-        kind: IPAddressPool
+      - apiVersion: v1
+        kind: ConfigMap
         metadata: {name: \"${item.name}\"}
 ";
 
@@ -391,7 +391,7 @@ fn objects_that_are_none_or_are_repeated_for_nothing() {
         "`pools` of the values, which is not a list",
     );
     one(
-        &pools("        kind: IPAddressPool\n", ""),
+        &pools("        kind: ConfigMap\n", ""),
         "components/pools.yaml:14: `objects.0.objects.0` has no `kind`",
     );
     one(
@@ -482,4 +482,83 @@ fn amounts_that_kubernetes_would_not_read() {
         ),
         "components/pools.yaml:9: `2GB` is not an amount of memory; write `512Mi` or `1Gi`",
     );
+}
+
+#[test]
+fn a_volume_without_its_provider_among_the_needs() {
+    one(
+        &Files::shipped().replace(
+            "components/seaweedfs.yaml",
+            "needs: [gitops, storage]",
+            "needs: [gitops]",
+        ),
+        "`values.master.data.storageClass` asks for a volume, but `seaweedfs` does not need `storage`; add `storage` to `needs`",
+    );
+    one(
+        &pools("values:\n", "values:\n  persistence: {enabled: true}\n"),
+        "components/pools.yaml:10: `values.persistence` asks for a volume",
+    );
+    one(
+        &pools("kind: ConfigMap", "kind: PersistentVolumeClaim"),
+        "`objects.0.objects.0.apiVersion` asks for a volume",
+    );
+}
+
+#[test]
+fn a_certificate_without_its_provider_among_the_needs() {
+    one(
+        &pools(
+            "values:\n",
+            "values:\n  ingress: {annotations: {cert-manager.io/cluster-issuer: site-ca}}\n",
+        ),
+        "components/pools.yaml:10: `values.ingress.annotations.cert-manager.io/cluster-issuer` asks for a certificate, but `pools` does not need `certs`",
+    );
+    one(
+        &pools("apiVersion: v1", "apiVersion: cert-manager.io/v1"),
+        "asks for a certificate or an issuer, but `pools` does not need `crd:cert-manager.io`",
+    );
+    let needs = "needs: [gitops, certs]";
+    pools("apiVersion: v1", "apiVersion: cert-manager.io/v1")
+        .replace("components/pools.yaml", "needs: [gitops]", needs)
+        .load()
+        .unwrap();
+}
+
+#[test]
+fn a_monitor_without_its_provider_among_the_needs() {
+    one(
+        &pools(
+            "values:\n",
+            "values:\n  metrics: {serviceMonitor: {enabled: true}}\n",
+        ),
+        "`values.metrics.serviceMonitor` asks for a monitor, but `pools` does not need `crd:monitoring.coreos.com`; add `crd:monitoring.coreos.com` to `needs`",
+    );
+    one(
+        &pools(
+            "values:\n",
+            "valuesWith: {longhorn: {serviceMonitor: {enabled: true}}}\nvalues:\n",
+        ),
+        "add `crd:monitoring.coreos.com` to `needsWith.longhorn`",
+    );
+    one(
+        &pools("apiVersion: v1", "apiVersion: monitoring.coreos.com/v1"),
+        "asks for a monitor",
+    );
+    let off = "values:\n  serviceMonitor: {enabled: false}\n";
+    pools("values:\n", off).load().unwrap();
+}
+
+#[test]
+fn a_database_or_another_kind_without_its_provider_among_the_needs() {
+    one(
+        &pools("apiVersion: v1", "apiVersion: postgresql.cnpg.io/v1"),
+        "asks for a database, but `pools` does not need `crd:postgresql.cnpg.io`",
+    );
+    one(
+        &pools("apiVersion: v1", "apiVersion: metallb.io/v1beta1"),
+        "components/pools.yaml:14: `objects.0.objects.0.apiVersion` asks for an object that another component defines, but `pools` does not need `crd:metallb.io`; add `crd:metallb.io` to `needs`",
+    );
+    pools("apiVersion: v1", "apiVersion: networking.k8s.io/v1")
+        .load()
+        .unwrap();
 }

@@ -15,8 +15,15 @@ use crate::{
 };
 
 impl Resolver<'_> {
-    /// Resolves a chart and checks that it is the one the catalog names.
-    pub(super) async fn chart(&self, name: &str, version: &str, url: &str) -> Result<LockedChart> {
+    /// Resolves a chart and checks that it is the one the catalog names, and the one that was locked before: a version that
+    /// was published never changes, so another digest is somebody's mistake, or worse.
+    pub(super) async fn chart(
+        &self,
+        name: &str,
+        version: &str,
+        url: &str,
+        known: Option<&LockedChart>,
+    ) -> Result<LockedChart> {
         let object = format!("chart {name} {version} ({url})");
         let unusable = |reason: String| Error::Unusable {
             object: object.clone(),
@@ -38,11 +45,24 @@ impl Resolver<'_> {
                 chart.version()
             )));
         }
+        let sha256 = self.fetcher.cache.insert(&archive)?;
+        let known = known.filter(|known| known.url == url);
+        if let Some(locked) = known.and_then(|known| known.sha256.as_ref())
+            && *locked != sha256
+        {
+            return Err(Error::WrongContent {
+                object,
+                expected: locked.clone(),
+                actual: format!(
+                    "{sha256}; ask the publisher why version {version} changed, then take the chart's digest out of images.lock and run `airgap lock` again"
+                ),
+            });
+        }
         Ok(LockedChart {
             name: name.to_owned(),
             version: version.to_owned(),
             url: url.to_owned(),
-            sha256: Some(self.fetcher.cache.insert(&archive)?),
+            sha256: Some(sha256),
             size: Some(archive.len() as u64),
             source: Some(source),
         })
