@@ -106,6 +106,7 @@ mod tests {
             created: jiff::Timestamp::UNIX_EPOCH,
             expires: None,
             installer_sha256,
+            delta: None,
         }
     }
 

@@ -18,8 +18,14 @@ pub const CREATED: &str = "org.opencontainers.image.created";
 pub const EXPIRES: &str = "airgap.expires";
 /// Index, optional: sha256 of the installer binary that is handed over beside the bundle, 64 hexadecimal digits.
 pub const INSTALLER_SHA256: &str = "airgap.installer.sha256";
-/// Index, reserved: the index digest of the bundle that a delta builds on (FORMAT §9).
+/// Index of a delta: the index digest of the bundle that it builds on (FORMAT §9).
 pub const DELTA_BASE: &str = "airgap.delta.base";
+/// Index of a delta: the version of the bundle that it builds on.
+pub const DELTA_VERSION: &str = "airgap.delta.version";
+/// Index of a delta: the release number of the bundle that it builds on.
+pub const DELTA_RELEASE: &str = "airgap.delta.release";
+/// Layer that a delta leaves out: the repositories of the base that hold it, separated by commas.
+pub const DELTA_REPOSITORIES: &str = "airgap.delta.repositories";
 /// Descriptor: what it is, see [`crate::Role`].
 pub const ROLE: &str = "airgap.role";
 /// Descriptor: its full name at the source, such as `quay.io/argoproj/argocd:v3.4.4`.

@@ -1,10 +1,10 @@
 //! Comparing two bundles.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use oci_spec::image::Digest;
 
-use crate::{Entry, VerifiedArchive};
+use crate::{Entry, Role, VerifiedArchive};
 
 /// How two bundles differ.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -18,7 +18,7 @@ pub struct Difference {
     pub changed: Vec<(Entry, Entry)>,
     /// Bytes of blobs that the new bundle holds and the old does not.
     pub new_bytes: u64,
-    /// Bytes of blobs that both hold.
+    /// Bytes of blobs that both hold, or would if they were no deltas.
     pub shared_bytes: u64,
 }
 
@@ -29,6 +29,7 @@ impl Difference {
         let named = |archive: &VerifiedArchive| -> BTreeMap<String, Entry> {
             let entries = archive.entries().iter();
             entries
+                .filter(|entry| entry.role != Role::Delta)
                 .filter_map(|entry| Some((entry.name.clone()?, entry.clone())))
                 .collect()
         };
@@ -44,13 +45,9 @@ impl Difference {
             }
         }
         difference.removed = before.into_values().collect();
-        let held: HashMap<&Digest, u64> = old
-            .blobs()
-            .iter()
-            .map(|(digest, size)| (digest, *size))
-            .collect();
-        for (digest, size) in new.blobs() {
-            let place = if held.contains_key(digest) {
+        let held: HashSet<&Digest> = blobs(old).map(|(digest, _)| digest).collect();
+        for (digest, size) in blobs(new) {
+            let place = if held.contains(digest) {
                 &mut difference.shared_bytes
             } else {
                 &mut difference.new_bytes
@@ -59,4 +56,21 @@ impl Difference {
         }
         difference
     }
+}
+
+/// Returns the blobs of a bundle, those that a delta leaves out included, and its list of these not.
+fn blobs(archive: &VerifiedArchive) -> impl Iterator<Item = (&Digest, u64)> {
+    let mut lists = archive.entries().iter();
+    let list = lists.find(|entry| entry.role == Role::Delta);
+    let list = list.map(|entry| entry.descriptor.digest().clone());
+    let carried = archive.blobs().iter();
+    carried
+        .filter(move |(digest, _)| Some(digest) != list.as_ref())
+        .map(|(digest, size)| (digest, *size))
+        .chain(
+            archive
+                .omitted()
+                .iter()
+                .map(|layer| (&layer.digest, layer.size)),
+        )
 }

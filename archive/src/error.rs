@@ -73,7 +73,7 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
-    /// The bundle is of a format this version cannot read, such as a delta.
+    /// The bundle is of a format this version cannot read.
     #[error("unsupported bundle {path}: {reason}")]
     Unsupported {
         /// The file.
@@ -140,6 +140,18 @@ pub enum Error {
         /// What was asked for.
         what: String,
     },
+    /// The blob is one that this delta leaves out.
+    #[error(
+        "layer {digest} is not in this delta: it came with version {version} (release {release})"
+    )]
+    LeftOut {
+        /// The layer.
+        digest: Digest,
+        /// The base's version.
+        version: String,
+        /// The base's release number.
+        release: u64,
+    },
     /// What was asked for cannot be done with this entry.
     #[error("cannot extract {what}: {reason}")]
     Extract {
@@ -180,6 +192,7 @@ impl Error {
             | Self::BlobSource { .. }
             | Self::Unsupported { .. }
             | Self::NotFound { .. }
+            | Self::LeftOut { .. }
             | Self::Extract { .. }
             | Self::TooLarge { .. } => false,
         }

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, MediaType};
 use serde_json::{Value, json};
 
+use crate::digest::sha256_hex;
 use crate::limits::MAX_NAME;
 use crate::manifest::{self, Kind};
-use crate::{BundleInfo, Entry, Role, annotations as keys};
+use crate::{BundleInfo, DeltaBase, Entry, Role, annotations as keys, delta};
 
 /// The value of `airgap.format` that this code reads and writes.
 const FORMAT: &str = "1";
@@ -42,6 +43,11 @@ pub(crate) fn render(info: &BundleInfo, entries: &[Entry]) -> Vec<u8> {
     if let Some(sha256) = &info.installer_sha256 {
         annotations.insert(keys::INSTALLER_SHA256, sha256.clone());
     }
+    if let Some(base) = &info.delta {
+        annotations.insert(keys::DELTA_BASE, base.index_digest.to_string());
+        annotations.insert(keys::DELTA_VERSION, base.version.clone());
+        annotations.insert(keys::DELTA_RELEASE, base.release.to_string());
+    }
     let manifests: Vec<Value> = entries
         .iter()
         .map(|entry| serde_json::to_value(&entry.descriptor).expect("a descriptor is plain JSON"))
@@ -52,7 +58,12 @@ pub(crate) fn render(info: &BundleInfo, entries: &[Entry]) -> Vec<u8> {
         "annotations": annotations,
         "manifests": manifests,
     });
-    serde_json::to_vec(&Sorted::from(index)).expect("sorted JSON is plain JSON")
+    sorted_json(index)
+}
+
+/// Renders JSON with sorted keys and without spaces.
+pub(crate) fn sorted_json(value: Value) -> Vec<u8> {
+    serde_json::to_vec(&Sorted::from(value)).expect("sorted JSON is plain JSON")
 }
 
 /// Orders entries canonically: by role, name, subject and digest.
@@ -110,11 +121,6 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(BundleInfo, Vec<Entry>), Problem> {
             )));
         }
     }
-    if annotations.contains_key(keys::DELTA_BASE) {
-        return Err(Problem::Unsupported(
-            "a delta needs the bundle it builds on, which this version cannot use".to_owned(),
-        ));
-    }
     let info = info(annotations).map_err(not)?;
     let entries: Vec<Entry> = index
         .manifests()
@@ -123,6 +129,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(BundleInfo, Vec<Entry>), Problem> {
         .collect::<Result<_, _>>()
         .map_err(not)?;
     check(&entries).map_err(not)?;
+    delta::check(info.delta.is_some(), &entries).map_err(not)?;
     Ok((info, entries))
 }
 
@@ -140,7 +147,25 @@ fn info(annotations: &HashMap<String, String>) -> Result<BundleInfo, String> {
             .parse::<Timestamp>()
             .map_err(|_| format!("`{key}` is no RFC 3339 time"))
     };
-    let release = text(keys::RELEASE)?;
+    let number = |key: &str| {
+        let value = text(key)?;
+        value
+            .parse::<u64>()
+            .map_err(|_| format!("`{key}` is no number"))
+    };
+    let delta = annotations
+        .contains_key(keys::DELTA_BASE)
+        .then(|| {
+            let base = text(keys::DELTA_BASE)?;
+            Ok::<_, String>(DeltaBase {
+                index_digest: base
+                    .parse()
+                    .map_err(|_| format!("`{}` is no digest", keys::DELTA_BASE))?,
+                version: text(keys::DELTA_VERSION)?,
+                release: number(keys::DELTA_RELEASE)?,
+            })
+        })
+        .transpose()?;
     let installer_sha256 = annotations
         .contains_key(keys::INSTALLER_SHA256)
         .then(|| text(keys::INSTALLER_SHA256))
@@ -149,9 +174,7 @@ fn info(annotations: &HashMap<String, String>) -> Result<BundleInfo, String> {
         name: text(keys::NAME)?,
         edition: text(keys::EDITION)?,
         version: text(keys::VERSION)?,
-        release: release
-            .parse()
-            .map_err(|_| format!("`{}` is no number", keys::RELEASE))?,
+        release: number(keys::RELEASE)?,
         platform: text(keys::PLATFORM)?,
         created: time(keys::CREATED)?,
         expires: annotations
@@ -159,6 +182,7 @@ fn info(annotations: &HashMap<String, String>) -> Result<BundleInfo, String> {
             .then(|| time(keys::EXPIRES))
             .transpose()?,
         installer_sha256,
+        delta,
     };
     check_info(&info)?;
     Ok(info)
@@ -172,7 +196,9 @@ pub(crate) fn check_info(info: &BundleInfo) -> Result<(), String> {
         (keys::VERSION, &info.version),
         (keys::PLATFORM, &info.platform),
     ];
-    for (key, text) in texts {
+    let base = info.delta.as_ref();
+    let base = base.map(|base| (keys::DELTA_VERSION, &base.version));
+    for (key, text) in texts.into_iter().chain(base) {
         if !is_name(text) {
             return Err(format!("`{key}` is no plain text"));
         }
@@ -180,6 +206,10 @@ pub(crate) fn check_info(info: &BundleInfo) -> Result<(), String> {
     let is_sha256 = |text: &String| {
         text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
+    let base = info.delta.as_ref().map(|base| &base.index_digest);
+    if base.is_some_and(|digest| sha256_hex(digest).is_none()) {
+        return Err(format!("`{}` is no sha256 digest", keys::DELTA_BASE));
+    }
     if !info.installer_sha256.as_ref().is_none_or(is_sha256) {
         return Err(format!("`{}` is no sha256", keys::INSTALLER_SHA256));
     }

@@ -6,6 +6,7 @@ pub mod extract;
 pub mod fuzzing;
 
 mod check;
+mod delta;
 mod diff;
 mod digest;
 mod error;
@@ -29,6 +30,7 @@ mod verify;
 mod volumes;
 mod writer;
 
+pub use delta::{Base, DeltaBase, Omitted};
 pub use diff::Difference;
 pub use digest::{Hasher, digest_of};
 pub use error::{Error, Result};

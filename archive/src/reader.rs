@@ -18,7 +18,7 @@ use oci_spec::image::{Descriptor, Digest};
 use crate::frame::Decompressor;
 use crate::graph::Graph;
 use crate::layout::{Layout, Piece};
-use crate::{BundleInfo, Entry, Error, Result, Volumes, check, pool};
+use crate::{BundleInfo, Entry, Error, Omitted, Result, Volumes, check, pool};
 
 pub use blob::{BlobReader, Chunk};
 pub(crate) use frames::{Failure, Frames};
@@ -64,12 +64,13 @@ pub(crate) struct Inner {
     pub(crate) entries: Vec<Entry>,
     pub(crate) index: Bytes,
     index_digest: Digest,
+    whole_digest: Digest,
     signed_by: Vec<KeyId>,
     shown_key: PublicKey,
     volumes: Volumes,
     pub(crate) frames: Frames,
     pub(crate) layout: Layout,
-    graph: Graph,
+    pub(crate) graph: Graph,
     manifests: HashMap<Digest, Bytes>,
     blobs: Vec<(Digest, u64)>,
     by_digest: HashMap<Digest, usize>,
@@ -128,6 +129,18 @@ impl VerifiedArchive {
     #[must_use]
     pub fn index_digest(&self) -> &Digest {
         &self.inner.index_digest
+    }
+
+    /// Returns the digest that the index would have if nothing was left out: the same for a bundle and for every delta that stands for it.
+    #[must_use]
+    pub fn whole_digest(&self) -> &Digest {
+        &self.inner.whole_digest
+    }
+
+    /// Returns the layers that a delta leaves out, sorted by digest; none of a bundle that is whole.
+    #[must_use]
+    pub fn omitted(&self) -> &[Omitted] {
+        self.inner.graph.omitted()
     }
 
     /// Returns the trusted keys that signed, sorted.
@@ -210,8 +223,17 @@ impl VerifiedArchive {
 
     pub(crate) fn piece(&self, digest: &Digest) -> Result<usize> {
         let found = self.inner.by_digest.get(digest).copied();
-        found.ok_or_else(|| Error::NotFound {
-            what: format!("blob {digest}"),
+        found.ok_or_else(|| match &self.info().delta {
+            Some(base) if self.omitted().iter().any(|layer| layer.digest == *digest) => {
+                Error::LeftOut {
+                    digest: digest.clone(),
+                    version: base.version.clone(),
+                    release: base.release,
+                }
+            }
+            _ => Error::NotFound {
+                what: format!("blob {digest}"),
+            },
         })
     }
 

@@ -23,6 +23,8 @@ pub enum Role {
     Signature,
     /// Anything else that refers to a subject: attestations, SBOMs, OCI referrers.
     Referrer,
+    /// The list of layers that a delta leaves out.
+    Delta,
 }
 
 impl Role {
@@ -36,6 +38,7 @@ impl Role {
             Self::Image => "image",
             Self::Signature => "signature",
             Self::Referrer => "referrer",
+            Self::Delta => "delta",
         }
     }
 }
@@ -48,7 +51,7 @@ impl fmt::Display for Role {
 
 /// The text is not the name of a role.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a role: expected edition, rke2, chart, image, signature or referrer")]
+#[error("`{0}` is not a role: expected edition, rke2, chart, image, signature, referrer or delta")]
 pub struct UnknownRole(String);
 
 impl FromStr for Role {
@@ -62,6 +65,7 @@ impl FromStr for Role {
             Self::Image,
             Self::Signature,
             Self::Referrer,
+            Self::Delta,
         ]
         .into_iter()
         .find(|role| role.as_str() == text)

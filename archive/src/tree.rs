@@ -6,16 +6,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use oci_spec::image::{Descriptor, Digest, MediaType, Platform};
 
-use crate::graph::Graph;
+use crate::graph::{Blob, Graph};
 use crate::layout::Layout;
 use crate::limits::MAX_INDEX;
-use crate::{Error, Result, Role, annotations, digest_of, first, index, manifest};
+use crate::{
+    Base, DeltaBase, Error, Omitted, Result, Role, annotations, delta, digest_of, first, index,
+    manifest,
+};
 
 /// What the index says of the bundle as a whole (FORMAT §4).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleInfo {
-    /// The bundle's name, the stem of its file name when written.
+    /// The bundle's name, the stem of its file name when written; of a delta, that of the whole bundle.
     pub name: String,
     /// The edition, such as `standard`.
     pub edition: String,
@@ -31,6 +34,9 @@ pub struct BundleInfo {
     pub expires: Option<Timestamp>,
     /// Sha256 of the installer binary handed over beside the bundle, as 64 hexadecimal digits.
     pub installer_sha256: Option<String>,
+    /// The bundle a delta builds on; absent of a bundle that is whole. Set by [`BundleTree::build_on`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<DeltaBase>,
 }
 
 /// One top-level manifest to add to a [`BundleTree`].
@@ -157,6 +163,27 @@ impl BundleTree {
         digest
     }
 
+    /// Makes this a delta: leaves out every image layer that the base's images hold, and says which. Called last, once.
+    ///
+    /// Manifests, configs, and the layers of everything that is no image stay.
+    pub fn build_on(&mut self, base: &Base) -> Result<Vec<Omitted>> {
+        let entries = self.sorted();
+        let graph = self.walk(&entries, |_| {})?;
+        let list = base.list(&graph.image_layers(&entries));
+        let (_, omitted) = delta::parse(&list).map_err(|reason| invalid("a delta", reason))?;
+        self.info.delta = Some(base.id.clone());
+        self.add_blob(Bytes::from_static(delta::EMPTY));
+        self.add(Addition {
+            manifest: list.into(),
+            media_type: MediaType::ImageManifest,
+            role: Role::Delta,
+            name: Some(format!("delta:{}", base.id.version)),
+            subject: None,
+            platform: None,
+        })?;
+        Ok(omitted)
+    }
+
     /// Returns what the index will say of the bundle as a whole.
     #[must_use]
     pub fn info(&self) -> &BundleInfo {
@@ -199,7 +226,9 @@ impl BundleTree {
     pub(crate) fn plan(&self) -> Result<Plan> {
         index::check_info(&self.info).map_err(|reason| invalid("the index", reason))?;
         let entries = self.sorted();
-        index::check(&entries).map_err(|reason| invalid("the index", reason))?;
+        index::check(&entries)
+            .and_then(|()| delta::check(self.info.delta.is_some(), &entries))
+            .map_err(|reason| invalid("the index", reason))?;
         let index = index::render(&self.info, &entries);
         if index.len() as u64 > MAX_INDEX {
             return Err(invalid(
@@ -210,9 +239,30 @@ impl BundleTree {
                 ),
             ));
         }
-        let tree = |reason: String| invalid("the tree", reason);
-        let mut graph = Graph::new(&entries).map_err(tree)?;
         let mut layout = Layout::new(first::length(index.len()));
+        let mut graph = self.walk(&entries, |group| layout.append(group))?;
+        let leaves = graph
+            .leaves(&entries)
+            .map_err(|reason| invalid("the tree", reason))?;
+        for (digest, size) in &leaves {
+            if let Some(bytes) = self.supplied.get(digest)
+                && bytes.len() as u64 != *size
+            {
+                return Err(invalid(
+                    digest,
+                    format!("it has {} bytes instead of {size}", bytes.len()),
+                ));
+            }
+        }
+        layout.append(&leaves);
+        layout.finish();
+        Ok(Plan { index, layout })
+    }
+
+    /// Reads the manifests of the tree, group by group, as a reader will.
+    fn walk(&self, entries: &[Entry], mut group_follows: impl FnMut(&[Blob])) -> Result<Graph> {
+        let tree = |reason: String| invalid("the tree", reason);
+        let mut graph = Graph::new(entries).map_err(tree)?;
         for children in [false, true] {
             let group = if children {
                 graph.children()
@@ -220,7 +270,7 @@ impl BundleTree {
                 graph.top()
             }
             .to_vec();
-            layout.append(&group);
+            group_follows(&group);
             for (digest, size) in &group {
                 let bytes = self
                     .supplied
@@ -235,20 +285,7 @@ impl BundleTree {
                 graph.add(digest, bytes).map_err(tree)?;
             }
         }
-        let leaves = graph.leaves(&entries).map_err(tree)?;
-        for (digest, size) in &leaves {
-            if let Some(bytes) = self.supplied.get(digest)
-                && bytes.len() as u64 != *size
-            {
-                return Err(invalid(
-                    digest,
-                    format!("it has {} bytes instead of {size}", bytes.len()),
-                ));
-            }
-        }
-        layout.append(&leaves);
-        layout.finish();
-        Ok(Plan { index, layout })
+        Ok(graph)
     }
 
     /// Returns a supplied blob.

@@ -9,6 +9,7 @@
 mod support;
 
 mod damage;
+mod delta;
 mod disk;
 mod extract;
 mod fixture;

@@ -12,7 +12,7 @@ mod write;
 
 use std::sync::Arc;
 
-use airgap_archive::{OpenOptions, VerifiedArchive};
+use airgap_archive::{Base, DeltaBase, OpenOptions, VerifiedArchive};
 use airgap_manifests::{Catalog, ImageLock};
 use airgap_registry::Puller;
 use airgap_signing::{SigningKey, TrustRoot};
@@ -55,6 +55,8 @@ pub struct BundleRequest<'a> {
     pub volume_size: Option<u64>,
     /// Downloads at a time, and threads that compress.
     pub jobs: usize,
+    /// The bundle to build on: image layers that it holds are left out.
+    pub base: Option<&'a Base>,
     /// Replaces a bundle that is there already.
     pub overwrite: bool,
     /// Reads the bundle back from the disk and checks every byte.
@@ -90,6 +92,32 @@ pub fn default_file_name(edition: &str, version: &str, platform: BundlePlatform)
     format!("airgap-{edition}-{version}-{}.tar.zst", platform.arch())
 }
 
+/// Returns the name of a delta's file: `airgap-standard-1.4.0-from-1.3.0-amd64.tar.zst`.
+#[must_use]
+pub fn delta_file_name(
+    edition: &str,
+    version: &str,
+    base_version: &str,
+    platform: BundlePlatform,
+) -> String {
+    format!(
+        "airgap-{edition}-{version}-from-{base_version}-{}.tar.zst",
+        platform.arch()
+    )
+}
+
+/// What a delta leaves out.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// The bundle it builds on.
+    pub base: DeltaBase,
+    /// How many layers.
+    pub layers: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// A bundle that was written, and what goes with it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +142,9 @@ pub struct Bundled {
     pub fetched_bytes: u64,
     /// Bytes of blobs that the cache already had.
     pub cached_bytes: u64,
+    /// What is left out, where it is a delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
     /// The program handed over beside it, and how the site checks it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
@@ -138,6 +169,7 @@ pub async fn bundle(
 ) -> Result<Bundled> {
     assert!(!keys.is_empty(), "a bundle is signed by at least one key");
     let plan = plan(request, &cache)?;
+    check_base(request)?;
     let fetcher = Fetcher {
         cache: &cache,
         puller,
@@ -150,7 +182,11 @@ pub async fn bundle(
         None => None,
     };
     let installer_sha256 = installer.as_ref().map(|installer| installer.sha256.clone());
-    let tree::Built { tree, wanted } = tree::build(request, contents, &keys, installer_sha256)?;
+    let tree::Built {
+        tree,
+        wanted,
+        left_out,
+    } = tree::build(request, contents, &keys, installer_sha256)?;
 
     let blobs = write::Blobs::sort(&cache, &tree, wanted)?;
     let folder = request.output.parent().unwrap_or(Utf8Path::new("."));
@@ -194,8 +230,36 @@ pub async fn bundle(
         charts,
         fetched_bytes,
         cached_bytes,
+        left_out,
         handover,
     })
+}
+
+/// Refuses a base that has nothing to lend, or that is the later one.
+fn check_base(request: &BundleRequest<'_>) -> Result<()> {
+    let Some(base) = request.base else {
+        return Ok(());
+    };
+    let DeltaBase {
+        version, release, ..
+    } = &base.id;
+    let unusable = |reason| Error::Unusable {
+        object: format!("a delta on version {version} (release {release})"),
+        reason,
+    };
+    if base.platform != request.platform.to_string() {
+        return Err(unusable(format!(
+            "that bundle is for {}, this one for {}",
+            base.platform, request.platform
+        )));
+    }
+    if *release > request.lock.release {
+        return Err(unusable(format!(
+            "it is later than release {}, which is to be bundled",
+            request.lock.release
+        )));
+    }
+    Ok(())
 }
 
 /// Reads a bundle back from the disk, past the page cache.

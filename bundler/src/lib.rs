@@ -19,7 +19,10 @@ mod plan;
 mod platform;
 mod space;
 
-pub use bundle::{BundleRequest, Bundled, Handover, InstallerBinary, bundle, default_file_name};
+pub use bundle::{
+    BundleRequest, Bundled, Handover, InstallerBinary, LeftOut, bundle, default_file_name,
+    delta_file_name,
+};
 pub use cache::{Cache, Incoming, PruneOptions, Pruned};
 pub use checksums::{Checksums, ChecksumsError};
 pub use digest::{digest_of, from_hex};

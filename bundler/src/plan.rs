@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use airgap_archive::Base;
 use airgap_manifests::{
     ImageLock, LockedImage, OBJECTS_CHART, ResolvedChart, ResolvedEdition, ResolvedImage,
     objects_chart, resolve,
@@ -91,6 +92,7 @@ pub fn plan(request: &BundleRequest<'_>, cache: &Cache) -> Result<BundlePlan> {
         cache,
         lock: request.lock,
         platform: request.platform,
+        base: request.base,
         counted: HashSet::new(),
     };
     let mut items: Vec<PlanItem> = edition
@@ -172,6 +174,7 @@ struct Ledger<'a> {
     cache: &'a Cache,
     lock: &'a ImageLock,
     platform: BundlePlatform,
+    base: Option<&'a Base>,
     counted: HashSet<Digest>,
 }
 
@@ -261,9 +264,11 @@ impl Ledger<'_> {
                         .map(|child| child.digest().clone()),
                 );
             } else {
+                let left_out = |digest: &Digest| self.base.is_some_and(|base| base.holds(digest));
                 blobs.extend(
                     manifest
                         .references()
+                        .filter(|blob| !left_out(blob.digest()))
                         .map(|blob| (blob.digest().clone(), blob.size())),
                 );
             }

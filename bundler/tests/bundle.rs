@@ -1,6 +1,7 @@
 //! `bundle` from a loopback upstream to a signed file.
 
 mod damage;
+mod delta;
 mod signatures;
 
 use std::sync::Arc;

@@ -50,6 +50,7 @@ fn process_of_its_own() {
         volume_size: None,
         jobs,
         overwrite: true,
+        base: None,
         verify_written: false,
         installer: None,
     };

@@ -326,6 +326,7 @@ impl World {
             volume_size: None,
             jobs: 4,
             overwrite: true,
+            base: None,
             verify_written: false,
             installer: None,
         }

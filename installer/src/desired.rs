@@ -237,12 +237,11 @@ fn offer(archive: &VerifiedArchive) -> Offer {
             version: info.version.clone(),
             edition: info.edition.clone(),
             platform: info.platform.clone(),
-            index_digest: archive.index_digest().to_string(),
+            // a delta is the release that it stands for
+            index_digest: archive.whole_digest().to_string(),
         },
         created: info.created,
         expires: info.expires,
-        // a delta is refused when it is opened, until it can be read
-        delta: false,
     }
 }
 

@@ -44,6 +44,18 @@ pub enum Error {
         /// What is missing or malformed.
         what: String,
     },
+    /// The registry lacks layers that the bundle, a delta, leaves out.
+    #[error(
+        "{layers} of the layers that this delta leaves out cannot be had from the registry: they came with version {version} (release {release})"
+    )]
+    Unproven {
+        /// How many.
+        layers: usize,
+        /// The version of the bundle that brought them.
+        version: String,
+        /// Its release number.
+        release: u64,
+    },
     /// A file or object cannot be written for this site: the inventory lacks something the edition needs.
     #[error("failed to render what the site needs")]
     Render {
@@ -209,6 +221,7 @@ impl Error {
             | Self::Registry(_)
             | Self::Edition(_)
             | Self::Bundle { .. }
+            | Self::Unproven { .. }
             | Self::Cluster { .. }
             | Self::Locked { .. }
             | Self::LockLost { .. }

@@ -6,10 +6,11 @@
 //! from what is there; when all is there, that is one HEAD a tag and nothing else.
 
 mod contents;
+mod left_out;
 mod stream;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -17,6 +18,7 @@ use airgap_archive::VerifiedArchive;
 use airgap_registry::{ManifestReference, RepositoryName, SiteRegistry, TagOutcome};
 pub use contents::{Artifact, Contents, Kind};
 use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use left_out::LeftOut;
 use oci_spec::image::Digest;
 use serde::Serialize;
 
@@ -30,6 +32,8 @@ use crate::{
 pub struct PushPlan {
     missing: Vec<Artifact>,
     blobs: Vec<BlobPush>,
+    /// What a delta leaves out and the registry has.
+    left_out: Vec<LeftOut>,
     /// What the plan comes to.
     pub summary: PushSummary,
 }
@@ -50,6 +54,17 @@ pub struct PushSummary {
     pub moved: Vec<String>,
     /// Signatures that the site has put in place of ours, and that stay.
     pub kept_signatures: Vec<String>,
+    /// Layers that the bundle, a delta, leaves out, and that the registry has.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+    /// Layers that the bundle leaves out, and that are not in the registry: without these nothing can be installed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unproven: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One blob and every repository that needs it.
@@ -62,7 +77,7 @@ struct BlobPush {
     holder: Option<RepositoryName>,
 }
 
-/// Asks for every tag of `contents`, `jobs` at a time, and plans what to send.
+/// Asks for every tag of `contents`, `jobs` at a time, and for what a delta leaves out, and plans what to send.
 pub async fn plan(
     registry: &SiteRegistry,
     archive: &VerifiedArchive,
@@ -116,14 +131,20 @@ pub async fn plan(
             None => missing.push(artifact),
         }
     }
-    Ok(plan_of(missing, &holders, summary))
+    let left_out = left_out::of(archive, &missing, &holders);
+    let left_out = left_out::prove(registry, left_out, jobs).await?;
+    Ok(plan_of(missing, &holders, left_out, archive, summary))
 }
 
 /// Plans a push into a project that does not exist yet; asks nothing.
 pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
+    let missing = Contents::of(archive)?.artifacts;
+    let left_out = left_out::of(archive, &missing, &HashMap::new());
     Ok(plan_of(
-        Contents::of(archive)?.artifacts,
+        missing,
         &HashMap::new(),
+        left_out,
+        archive,
         PushSummary::default(),
     ))
 }
@@ -131,11 +152,19 @@ pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
 fn plan_of(
     missing: Vec<Artifact>,
     holders: &HashMap<Digest, RepositoryName>,
+    left_out: Vec<LeftOut>,
+    archive: &VerifiedArchive,
     mut summary: PushSummary,
 ) -> PushPlan {
+    let not_carried: HashSet<&Digest> = archive
+        .omitted()
+        .iter()
+        .map(|layer| &layer.digest)
+        .collect();
     let mut needed: HashMap<Digest, (u64, BTreeSet<RepositoryName>)> = HashMap::new();
     for artifact in &missing {
-        for (digest, size) in &artifact.blobs {
+        let carried = artifact.blobs.iter();
+        for (digest, size) in carried.filter(|(digest, _)| !not_carried.contains(digest)) {
             needed
                 .entry(digest.clone())
                 .or_insert_with(|| (*size, BTreeSet::new()))
@@ -160,9 +189,13 @@ fn plan_of(
     summary.missing = missing.len() as u64;
     summary.blobs = blobs.len() as u64;
     summary.bytes = blobs.iter().map(|blob| blob.size).sum();
+    let proven = left_out.iter().filter(|layer| layer.holder.is_some());
+    summary.left_out = proven.count() as u64;
+    summary.unproven = left_out.len() as u64 - summary.left_out;
     PushPlan {
         missing,
         blobs,
+        left_out,
         summary,
     }
 }
@@ -186,6 +219,15 @@ impl PushPlan {
         // a blob that is being sent holds up to four frames of the archive's pool, whatever was asked for
         let uploads = jobs.clamp(1, stream::MOST_UPLOADS);
         let stop = AtomicBool::new(false);
+        let unproven = self.left_out.iter().filter(|layer| layer.holder.is_none());
+        match unproven.count() {
+            0 => {}
+            layers => return Err(left_out::unproven(archive, layers)),
+        }
+        self.each(&self.left_out, jobs, &stop, |layer| {
+            left_out::mount(registry, archive, layer)
+        })
+        .await?;
         self.each(&self.blobs, uploads, &stop, |blob| {
             push_blob(registry, archive, blob, report)
         })

@@ -25,7 +25,7 @@ pub struct Release {
     pub edition: String,
     /// The bundle's platform.
     pub platform: String,
-    /// The digest of the bundle's signed index.
+    /// The digest of the bundle's signed index; of a delta, that of the whole bundle it stands for, so that the two are one release.
     pub index_digest: String,
 }
 
@@ -84,8 +84,6 @@ pub struct Offer {
     pub created: Timestamp,
     /// When it stops being installable.
     pub expires: Option<Timestamp>,
-    /// Whether it carries only what its base lacks; then another index digest at the same release is no downgrade.
-    pub delta: bool,
 }
 
 /// Why a bundle may not follow what the site has.
@@ -156,7 +154,7 @@ pub fn check(
             let same_line = known.release == offer.release.release
                 && known.edition == offer.release.edition
                 && known.platform == offer.release.platform;
-            if same_line && known.index_digest != offer.release.index_digest && !offer.delta {
+            if same_line && known.index_digest != offer.release.index_digest {
                 return Err(Refusal::Other {
                     release: known.release,
                     offered: offer.release.index_digest.clone(),
@@ -206,7 +204,6 @@ mod tests {
             release: release(number, digest),
             created: time("2026-11-01T00:00:00Z"),
             expires: None,
-            delta: false,
         }
     }
 
@@ -260,24 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn other_contents_under_the_same_number_are_refused_unless_a_delta_or_another_edition() {
+    fn other_contents_under_the_same_number_are_refused_unless_of_another_edition() {
         let known = record(Some(release(3, "a")), None);
         assert!(matches!(
             check(Some(&known), &offer(3, "b"), time(NOW), false),
             Err(Refusal::Other { .. })
         ));
-        assert_eq!(
-            check(
-                Some(&known),
-                &Offer {
-                    delta: true,
-                    ..offer(3, "b")
-                },
-                time(NOW),
-                false
-            ),
-            Ok(())
-        );
         let mut enterprise = offer(3, "b");
         enterprise.release.edition = "enterprise".into();
         assert_eq!(check(Some(&known), &enterprise, time(NOW), false), Ok(()));

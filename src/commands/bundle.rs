@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use airgap_archive::{Base, OpenOptions, VerifiedArchive};
 use airgap_bundler::{
     BundlePlan, BundlePlatform, BundleRequest, Bundled, InstallerBinary, bundle, default_file_name,
-    plan,
+    delta_file_name, plan,
 };
-use airgap_signing::SigningKey;
+use airgap_signing::{PublicKey, SigningKey, TrustRoot};
 use camino::Utf8PathBuf;
 
 use crate::cli::SourceArgs;
@@ -49,6 +50,14 @@ pub(crate) struct Args {
     /// For FAT32 media use 4095MiB. Volumes are read where they lie, even from several media.
     #[arg(long, value_name = "SIZE", value_parser = crate::render::parse_size)]
     volume_size: Option<u64>,
+    /// Leave out the image layers of this bundle, which the site has installed
+    ///
+    /// The delta is installed like any bundle, once the site's registry has proven to hold every layer that is left out.
+    #[arg(long, value_name = "OLD")]
+    base: Option<Utf8PathBuf>,
+    /// Trust this public key for `--base` [default: the keys that sign]
+    #[arg(long, value_name = "PUBLIC-KEY", requires = "base")]
+    base_key: Vec<Utf8PathBuf>,
     /// Replace a bundle that is there already
     #[arg(long)]
     overwrite: bool,
@@ -100,11 +109,22 @@ impl Args {
             .map(jiff::Timestamp::from_second)
             .transpose()
             .map_err(|source| CommandError::failed_with("failed to use the source date", source))?;
-        let output = self.output.join(default_file_name(
-            &self.edition,
-            &lock.version,
-            self.platform,
-        ));
+        let keys = if self.dry_run && self.key.is_empty() {
+            [].into()
+        } else {
+            self.keys()?
+        };
+        let base = self.base(&keys)?;
+        let name = match &base {
+            None => default_file_name(&self.edition, &lock.version, self.platform),
+            Some(base) => delta_file_name(
+                &self.edition,
+                &lock.version,
+                &base.id.version,
+                self.platform,
+            ),
+        };
+        let output = self.output.join(name);
         let installer = self.installer()?;
         let request = BundleRequest {
             catalog: &sources.catalog,
@@ -117,6 +137,7 @@ impl Args {
             expires_days: self.expires,
             volume_size: self.volume_size,
             jobs: self.jobs.max(1),
+            base: base.as_ref(),
             overwrite: self.overwrite,
             verify_written: self.verify_written,
             installer: Some(InstallerBinary {
@@ -129,7 +150,6 @@ impl Args {
         if self.dry_run {
             return show_plan(&ui, &plan(&request, &cache)?);
         }
-        let keys = self.keys()?;
         fs_err::create_dir_all(&self.output).map_err(|source| {
             CommandError::failed_with("failed to make the output folder", source)
         })?;
@@ -154,6 +174,27 @@ impl Args {
             .iter()
             .map(|path| self.passphrase.open(path))
             .collect()
+    }
+
+    /// Opens the bundle to build on, which must be signed by those who sign now or by those named for it.
+    fn base(&self, signers: &[SigningKey]) -> Result<Option<Base>, CommandError> {
+        let Some(path) = &self.base else {
+            return Ok(None);
+        };
+        let mut keys: Vec<PublicKey> = signers.iter().map(SigningKey::public_key).collect();
+        if !self.base_key.is_empty() {
+            keys = self
+                .base_key
+                .iter()
+                .map(|path| PublicKey::read(path))
+                .collect::<Result<_, _>>()?;
+        }
+        if keys.is_empty() {
+            return Err(CommandError::usage("no key to check the base with")
+                .hint("name the publisher's public key: `--base-key airgap.pub`"));
+        }
+        let archive = VerifiedArchive::open(path, &TrustRoot::new(keys), &OpenOptions::default())?;
+        Ok(Some(Base::of(&archive)))
     }
 
     fn installer(&self) -> Result<Utf8PathBuf, CommandError> {
@@ -236,6 +277,16 @@ fn show(ui: &Ui, bundled: &Bundled) -> Result<(), CommandError> {
         render::count(bundled.charts, "chart")
     );
     rows.push(["carries".to_owned(), carried]);
+    if let Some(left_out) = &bundled.left_out {
+        let what = format!(
+            "{} of version {} (release {}), {}",
+            render::count(left_out.layers, "layer"),
+            left_out.base.version,
+            left_out.base.release,
+            render::bytes(left_out.bytes)
+        );
+        rows.push(["leaves out".to_owned(), what]);
+    }
     rows.push(["index".to_owned(), bundled.index_digest.to_string()]);
     for key in &bundled.signed_by {
         rows.push(["signed by".to_owned(), key.clone()]);

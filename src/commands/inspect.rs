@@ -140,6 +140,13 @@ impl Document<'_> {
         if let Some(expires) = info.expires {
             field("expires", &expires.to_string());
         }
+        if let Some(base) = &info.delta {
+            let on = format!(
+                "version {} (release {}), whose layers it leaves out",
+                base.version, base.release
+            );
+            field("delta on", &on);
+        }
         field("index", &self.index_digest);
         for key in &self.signed_by {
             field("signed by", &format!("{key}, which you trust"));

@@ -57,6 +57,7 @@ impl Args {
             "signedBy": archive.signed_by(),
             "blobs": archive.blobs().len(),
             "bytes": bytes,
+            "leftOut": archive.omitted().len(),
             "findings": findings,
             "installers": installers,
         }))?;
@@ -71,6 +72,16 @@ impl Args {
         }
         if ui.is_json() {
             return Ok(());
+        }
+        if let Some(base) = &archive.info().delta {
+            let left_out: u64 = archive.omitted().iter().map(|layer| layer.size).sum();
+            ui.line(format!(
+                "a delta: {}, {}, came with version {} (release {}); `install` proves them in the registry",
+                render::count(archive.omitted().len(), "layer"),
+                render::bytes(left_out),
+                base.version,
+                base.release
+            ))?;
         }
         let summary = format!(
             "{} blobs, {}: all as signed",

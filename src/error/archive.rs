@@ -38,6 +38,9 @@ impl Advise for Error {
                 "put the volumes of one bundle only into a folder; they were made together",
             ),
             Self::NotFound { .. } => Advice::hint("`airgap inspect` lists what the bundle holds"),
+            Self::LeftOut { .. } => {
+                Advice::hint("take it out of the bundle that the delta builds on")
+            }
             Self::Extract { .. } => Advice::usage(),
         };
         if self.is_trust_failure() {

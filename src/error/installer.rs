@@ -46,6 +46,9 @@ impl Advise for Error {
             Self::Edition(_) | Self::Bundle { .. } => {
                 Advice::hint("use the installer that came with this bundle")
             }
+            Self::Unproven { version, .. } => Advice::hint(format!(
+                "install the bundle of version {version} first, or use the whole bundle in place of the delta"
+            )),
             Self::System { .. } => Advice::none(),
         }
     }

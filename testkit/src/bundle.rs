@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 
 use airgap_archive::{
-    Addition, ArchiveWriter, BlobSource, BundleInfo, BundleTree, Result, Role, WriteOptions,
-    Written,
+    Addition, ArchiveWriter, Base, BlobSource, BundleInfo, BundleTree, Result, Role,
+    VerifiedArchive, WriteOptions, Written,
 };
 use airgap_signing::SigningKey;
 use bytes::Bytes;
@@ -67,6 +67,7 @@ impl FakeBundle {
             created: "2026-01-02T03:04:05Z".parse().expect("a valid time"),
             expires: None,
             installer_sha256: None,
+            delta: None,
         })
     }
 
@@ -95,6 +96,17 @@ impl FakeBundle {
     #[must_use]
     pub fn referring(self, role: Role, subject: &Digest, image: &Image) -> Self {
         self.add(role, None, Some(subject.clone()), image)
+    }
+
+    /// Leaves out what the images of another bundle hold; called last.
+    ///
+    /// # Panics
+    /// Panics when the tree refuses it.
+    #[must_use]
+    pub fn on(mut self, base: &VerifiedArchive) -> Self {
+        let built = self.tree.build_on(&Base::of(base));
+        built.expect("the test's tree is valid");
+        self
     }
 
     fn add(

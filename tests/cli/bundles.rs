@@ -22,6 +22,7 @@ fn info(release: u64, installer_sha256: Option<String>) -> BundleInfo {
         created: "2026-01-02T03:04:05Z".parse().unwrap(),
         expires: None,
         installer_sha256,
+        delta: None,
     }
 }
 
@@ -216,4 +217,59 @@ fn a_countersignature_makes_a_threshold_of_two() {
         .airgap("sign --key second.key --trusted airgap.pub")
         .ok();
     world.airgap(both).ok();
+}
+
+/// Beside the delivered bundle, a delta on it in which one image changed.
+fn with_delta() -> World {
+    let world = delivered();
+    let trust = airgap_signing::TrustRoot::new(vec![test_key().public_key()]);
+    let base = airgap_archive::VerifiedArchive::open(
+        &world.path(NAME),
+        &trust,
+        &airgap_archive::OpenOptions::default(),
+    )
+    .unwrap();
+    let pause = Image::docker().layer(&[("p", b"x")]).build();
+    let delta = FakeBundle::with_info(info(2, None))
+        .with(
+            Role::Image,
+            "quay.io/argoproj/argocd:v3.4.4",
+            &image("another argocd"),
+        )
+        .with(Role::Image, "docker.io/library/pause:3.10", &pause)
+        .on(&base);
+    write(&world, "delta.tar.zst", &delta);
+    world
+}
+
+#[test]
+fn a_delta_says_what_it_builds_on() {
+    let world = with_delta();
+    insta::assert_snapshot!(
+        world
+            .airgap("inspect --key airgap.pub delta.tar.zst")
+            .transcript()
+    );
+    insta::assert_snapshot!(
+        world
+            .airgap("verify --key airgap.pub delta.tar.zst")
+            .transcript()
+    );
+}
+
+#[test]
+fn an_image_whose_layers_a_delta_leaves_out_is_in_the_base() {
+    let world = with_delta();
+    insta::assert_snapshot!(
+        world
+            .airgap("extract --key airgap.pub --bundle delta.tar.zst --output pause docker.io/library/pause:3.10")
+            .transcript()
+    );
+}
+
+#[test]
+fn a_delta_differs_from_its_base_as_the_whole_bundle_would() {
+    let world = with_delta();
+    let diff = format!("diff --key airgap.pub {NAME} delta.tar.zst");
+    insta::assert_snapshot!(world.airgap(&diff).transcript());
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod dry;
+mod delta;
 mod field;
 mod many;
 mod refused;

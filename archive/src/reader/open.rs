@@ -15,7 +15,7 @@ use crate::graph::Graph;
 use crate::index::{self, Problem};
 use crate::layout::{Content, Layout, Piece};
 use crate::limits::FRAME_SIZE;
-use crate::{Error, Result, Volumes, check, digest_of, first, pool};
+use crate::{Error, Result, Role, Volumes, check, digest_of, first, pool};
 
 /// Opens the bundle at `path`, or says why it is not to be trusted.
 pub(super) fn open(path: &Utf8Path, trust: &TrustRoot, options: &OpenOptions) -> Result<Inner> {
@@ -46,6 +46,7 @@ pub(super) fn open(path: &Utf8Path, trust: &TrustRoot, options: &OpenOptions) ->
     // 3. the index
     let (info, entries) = parse_index(&first.index, &volume.path)?;
     let index_digest = digest_of(&first.index);
+    let whole_digest = whole(&info, &entries).unwrap_or_else(|| index_digest.clone());
     let index_sha256 = sha256(&index_digest);
 
     // 4. volumes and tables
@@ -119,6 +120,7 @@ pub(super) fn open(path: &Utf8Path, trust: &TrustRoot, options: &OpenOptions) ->
         entries,
         index: first.index,
         index_digest,
+        whole_digest,
         signed_by,
         shown_key: first.key,
         volumes,
@@ -130,6 +132,20 @@ pub(super) fn open(path: &Utf8Path, trust: &TrustRoot, options: &OpenOptions) ->
         by_digest,
         shared: Mutex::new(None),
     })
+}
+
+/// Returns the digest that the index would have if nothing was left out; `None` of a bundle that is whole.
+fn whole(info: &crate::BundleInfo, entries: &[crate::Entry]) -> Option<Digest> {
+    info.delta.as_ref()?;
+    let info = crate::BundleInfo {
+        delta: None,
+        ..info.clone()
+    };
+    let carried = entries.iter().filter(|entry| entry.role != Role::Delta);
+    Some(digest_of(&index::render(
+        &info,
+        &carried.cloned().collect::<Vec<_>>(),
+    )))
 }
 
 /// Reads the index, and says why it is none.

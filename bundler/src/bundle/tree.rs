@@ -9,14 +9,14 @@ use bytes::Bytes;
 use oci_spec::image::{Digest, MediaType, Platform};
 
 use super::{
-    BundleRequest,
+    BundleRequest, LeftOut, default_file_name,
     gather::{Contents, Image, WantedBlobs},
     sign::Signer,
 };
 use crate::{
     artifact::{Artifact, EDITION_TYPE, Layer, RKE2_FILE, RKE2_TYPE, files_artifact},
     digest::digest_of,
-    error::Result,
+    error::{Error, Result},
 };
 
 /// The annotation that says to which manifest a piece of evidence belongs.
@@ -32,6 +32,7 @@ const EVIDENCE_NAME: &str = "airgap.evidence.name";
 pub(super) struct Built {
     pub(super) tree: BundleTree,
     pub(super) wanted: WantedBlobs,
+    pub(super) left_out: Option<LeftOut>,
 }
 
 /// Builds the tree.
@@ -96,7 +97,19 @@ pub(super) fn build(
         Some(name),
         None,
     )?;
-    Ok(Built { tree, wanted })
+    let left_out = request.base.map(|base| {
+        let omitted = tree.build_on(base)?;
+        Ok::<_, Error>(LeftOut {
+            base: base.id.clone(),
+            layers: omitted.len(),
+            bytes: omitted.iter().map(|layer| layer.size).sum(),
+        })
+    });
+    Ok(Built {
+        left_out: left_out.transpose()?,
+        tree,
+        wanted,
+    })
 }
 
 fn info(
@@ -104,7 +117,12 @@ fn info(
     edition: &ResolvedEdition,
     installer_sha256: Option<String>,
 ) -> Result<BundleInfo> {
-    let file = request.output.file_name().unwrap_or_default();
+    let whole = default_file_name(&edition.edition, &edition.version, request.platform);
+    let file = match request.base {
+        // so that it differs from the whole bundle in nothing but what it leaves out
+        Some(_) => &whole,
+        None => request.output.file_name().unwrap_or_default(),
+    };
     Ok(BundleInfo {
         name: file.strip_suffix(".tar.zst").unwrap_or(file).to_owned(),
         edition: edition.edition.clone(),
@@ -114,6 +132,7 @@ fn info(
         created: request.created(),
         expires: request.expires()?,
         installer_sha256,
+        delta: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! registry: the site's registry is reached, looked at, and filled.
 
-use airgap_archive::VerifiedArchive;
+use airgap_archive::{DeltaBase, VerifiedArchive};
 use airgap_registry::{Access, ProjectName, ProjectState, RetryPolicy, SiteConfig, SiteRegistry};
 use secrecy::SecretString;
 
@@ -17,6 +17,8 @@ pub(crate) struct Reached {
     /// What the push account may do; not asked where nothing is missing.
     pub(crate) access: Option<Access>,
     pub(crate) plan: PushPlan,
+    /// What the bundle builds on, where it is a delta.
+    pub(crate) base: Option<DeltaBase>,
 }
 
 /// Connects with the push account and asks for every tag; probes its rights only if something is missing. Changes nothing.
@@ -33,6 +35,7 @@ pub(crate) async fn reach(
             registry,
             access: None,
             plan: plan?,
+            base: archive.info().delta.clone(),
         });
     }
     // a project that is missing refuses every question; the probe says so
@@ -46,6 +49,7 @@ pub(crate) async fn reach(
         registry,
         access: Some(access),
         plan,
+        base: archive.info().delta.clone(),
     })
 }
 
@@ -65,7 +69,9 @@ fn config(desired: &Desired<'_>, login: Option<(String, SecretString)>) -> Resul
 pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding> {
     let registry = &desired.inventory.registry;
     let needed = reached.plan.summary.bytes;
-    let mut findings = Vec::new();
+    let mut findings: Vec<Finding> = without_base(&registry.project, reached)
+        .into_iter()
+        .collect();
     let Some(access) = &reached.access else {
         return findings;
     };
@@ -148,6 +154,23 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
         ),
     }
     findings
+}
+
+/// Says which release a delta needs whose base is not there.
+fn without_base(project: &str, reached: &Reached) -> Option<Finding> {
+    let base = reached.base.as_ref()?;
+    let unproven = reached.plan.summary.unproven;
+    (unproven > 0).then(|| Finding {
+        id: "registry.delta",
+        severity: Severity::Error,
+        host: None,
+        seen: format!("{unproven} layers that this delta leaves out are not in project {project}"),
+        why: "a delta carries only what its base does not, and the nodes need everything".to_owned(),
+        remedy: format!(
+            "install the bundle of version {} (release {}) first, or use the whole bundle in place of the delta",
+            base.version, base.release
+        ),
+    })
 }
 
 /// Turns a registry that cannot be used into a finding, so that preflight names it beside everything else.

@@ -131,7 +131,7 @@ fn place(role: Role, name: Option<&str>) -> Result<Option<(RepositoryName, Tag)>
         // helm writes `+` as `_` in tags and turns it back; RKE2's own images write it as `-`
         Role::Chart => split(name, "_").ok_or_else(malformed)?,
         Role::Rke2 => split(name, "-").ok_or_else(malformed)?,
-        Role::Edition | Role::Signature | Role::Referrer => return Ok(None),
+        Role::Edition | Role::Signature | Role::Referrer | Role::Delta => return Ok(None),
     }))
 }
 

@@ -81,4 +81,17 @@ impl Bench {
         bundles.insert(key, path.clone());
         path
     }
+
+    /// The delta from the first bundle of the edition to a later one.
+    pub(crate) fn delta(&self, edition: &str, later: u64) -> Utf8PathBuf {
+        let base = self.bundle(edition, 0);
+        // its lock is there from then on
+        let _ = self.bundle(edition, later);
+        let output = format!("delta-{edition}-{later}");
+        let words = format!(
+            "bundle --installer handed-over --edition {edition} --lock images-{later}.lock --upstreams upstreams.yaml --key airgap.key --output {output} --overwrite --base {base}"
+        );
+        let _ = self.connected.airgap(&words).ok();
+        self.connected.bundle_in(&output)
+    }
 }
