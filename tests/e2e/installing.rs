@@ -3,8 +3,8 @@
 //! What every scenario asserts beyond its own subject: nothing on the site ever tried to leave it.
 
 mod bench;
-mod dry;
 mod delta;
+mod dry;
 mod field;
 mod many;
 mod refused;
