@@ -8,11 +8,12 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Condvar, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use axum::{
@@ -59,10 +60,14 @@ impl Connected<IncomingStream<'_, Ready>> for Connection {
     }
 }
 
+/// How long a server may take to get its address back.
+const COMING_BACK: Duration = Duration::from_secs(30);
+
 /// Sends the whole server away and brings it back.
 #[derive(Debug, Clone)]
 pub(crate) struct Presence {
     here: Arc<watch::Sender<bool>>,
+    listening: Arc<(Mutex<bool>, Condvar)>,
     connections: Arc<Mutex<Vec<Weak<Cut>>>>,
 }
 
@@ -70,12 +75,14 @@ impl Presence {
     fn new() -> Self {
         Self {
             here: Arc::new(watch::channel(true).0),
+            listening: Arc::new((Mutex::new(true), Condvar::new())),
             connections: Arc::default(),
         }
     }
 
     /// Closes the listener and cuts every connection: new ones are refused.
     pub(crate) fn leave(&self) {
+        self.set_listening(false);
         self.here.send_replace(false);
         let connections = std::mem::take(
             &mut *self
@@ -88,9 +95,20 @@ impl Presence {
         }
     }
 
-    /// Listens again at the same address.
+    /// Listens again at the same address, and returns once it does.
     pub(crate) fn come_back(&self) {
         self.here.send_replace(true);
+        let (listening, changed) = &*self.listening;
+        let listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(listening, COMING_BACK, |listening| !*listening);
+        let (listening, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(*listening, "the server's address is taken");
+    }
+
+    fn set_listening(&self, now: bool) {
+        let (listening, changed) = &*self.listening;
+        *listening.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        changed.notify_all();
     }
 
     fn register(&self) -> Connection {
@@ -188,10 +206,11 @@ async fn accept(
         let Some(bound) = listener.as_ref() else {
             listener = TcpListener::bind(address).await.ok();
             if listener.is_none() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
             continue;
         };
+        presence.set_listening(true);
         tokio::select! {
             changed = here.changed() => if changed.is_err() { return },
             accepted = bound.accept() => if let Ok((stream, _)) = accepted {

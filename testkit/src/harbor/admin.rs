@@ -70,7 +70,8 @@ async fn leave(State((_, control)): State<Everything>) -> StatusCode {
 }
 
 async fn come_back(State((_, control)): State<Everything>) -> StatusCode {
-    control.presence.come_back();
+    // it waits for the listener, which runs on the same threads
+    tokio::task::block_in_place(|| control.presence.come_back());
     StatusCode::NO_CONTENT
 }
 
