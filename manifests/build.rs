@@ -12,7 +12,7 @@ fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
     let mut files = vec![PathBuf::from("registries.yaml")];
-    for folder in ["components", "editions", "sites", "static"] {
+    for folder in ["components", "editions", "rendered", "sites", "static"] {
         println!("cargo::rerun-if-changed={folder}");
         for entry in fs::read_dir(root.join(folder))? {
             files.push(Path::new(folder).join(entry?.file_name()));

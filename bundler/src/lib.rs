@@ -17,6 +17,7 @@ mod lock;
 mod manifest;
 mod plan;
 mod platform;
+mod render;
 mod space;
 
 pub use bundle::{
@@ -31,4 +32,5 @@ pub use event::{Event, Report, Stage};
 pub use lock::{LockRequest, Locked, lock, lock_check};
 pub use plan::{BundlePlan, ItemKind, PlanItem, plan};
 pub use platform::{BundlePlatform, UnknownPlatform};
+pub use render::{Helm, render_charts, unrendered};
 pub use space::check_free_space;

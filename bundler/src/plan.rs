@@ -158,16 +158,21 @@ fn generated_chart(chart: &ResolvedChart) -> PlanItem {
     }
 }
 
-/// Resolves the edition of a request; every problem at once.
+/// Resolves the edition of a request, and compares it with what its charts were rendered to; every problem at once.
 pub(crate) fn resolved(request: &BundleRequest<'_>) -> Result<ResolvedEdition> {
-    resolve(
+    let resolved = resolve(
         request.catalog,
         request.lock,
         request.edition,
         request.with,
         request.platform.as_str(),
     )
-    .map_err(Error::Catalog)
+    .map_err(Error::Catalog)?;
+    request
+        .catalog
+        .check_records_of(request.lock, request.edition, request.with)
+        .map_err(Error::Catalog)?;
+    Ok(resolved)
 }
 
 struct Ledger<'a> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::tgz;
 
 /// Charts of the publishers, kept outside the project.
-fn publishers() -> Option<Vec<Utf8PathBuf>> {
+pub(crate) fn publishers() -> Option<Vec<Utf8PathBuf>> {
     let named = std::env::var("AIRGAP_TEST_CHARTS")
         .ok()
         .map(Utf8PathBuf::from);

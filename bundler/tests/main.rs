@@ -11,5 +11,6 @@ mod cache;
 mod charts;
 mod lock;
 mod processes;
+mod render;
 mod shipped;
 mod support;

@@ -11,7 +11,7 @@ use airgap_bundler::{
     BundlePlatform, BundleRequest, Bundled, Cache, Event, LockRequest, Locked, Result, bundle,
     digest_of, lock,
 };
-use airgap_manifests::{Catalog, ImageLock};
+use airgap_manifests::{Catalog, ImageLock, RenderedImages};
 use airgap_registry::{DockerConfig, PullOptions, Puller, RetryPolicy, Upstreams};
 use airgap_signing::{SigningKey, TrustRoot};
 use airgap_testkit::{
@@ -295,9 +295,10 @@ impl World {
         let puller = puller(&upstream);
         let cache = Cache::open(&root(&dir).join("lock-cache")).unwrap();
         let locked = lock_over(&catalog, None, &cache, &puller).await.unwrap();
+        let records = catalog.fresh_records(&locked.lock, &RenderedImages::new());
         Self {
             dir,
-            catalog,
+            catalog: catalog.with_records(records),
             lock: locked.lock,
             upstream,
             puller,

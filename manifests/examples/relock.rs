@@ -1,11 +1,12 @@
-//! Rewrites images.lock after a change of the catalog, without asking any registry.
+//! Rewrites images.lock and rendered/ after a change of the catalog, without asking any registry.
 //!
-//! Known digests stay, new entries are written unlocked, entries that nothing refers to go. Run it from the repository's
-//! root: `cargo run -p airgap-manifests --example relock`. Resolving what is unlocked is the work of `airgap lock`.
+//! Known digests stay, new entries are written unlocked, entries that nothing refers to go. Records that helm made stay while
+//! chart and values do; others hold the components' own lists. Run it from the repository's root:
+//! `cargo run -p airgap-manifests --example relock`. Resolving and rendering are the work of `airgap lock`.
 
 use std::process::ExitCode;
 
-use airgap_manifests::{Catalog, ImageLock, Problem};
+use airgap_manifests::{Catalog, ChartRecord, ImageLock, Problem, RenderedImages};
 
 fn main() -> ExitCode {
     match relock() {
@@ -32,5 +33,7 @@ fn relock() -> Result<(), Vec<Problem>> {
             path,
             format!("cannot be written: {}", error.kind()),
         )]
-    })
+    })?;
+    let records = catalog.fresh_records(&lock, &RenderedImages::new());
+    ChartRecord::write_all(&records, "manifests".into()).map(|_| ())
 }

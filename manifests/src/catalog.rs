@@ -1,7 +1,7 @@
 //! The catalog: every component, edition, kind of site and static manifest, read and checked as a whole.
 //!
 //! Invariant: a [`Catalog`] that exists has passed every check of `check`; there is no other way to get one. Its digest
-//! covers every byte it was read from.
+//! covers every byte it was read from, but for the records of rendered charts, which follow from the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::strict::{self, Node};
-use crate::{Component, Edition, ImageLock, Problem, Registries, Site, SiteKind, check};
+use crate::{
+    ChartRecord, Component, Edition, ImageLock, Problem, Registries, Site, SiteKind, check,
+};
 
 mod builtin {
     include!(concat!(env!("OUT_DIR"), "/builtin.rs"));
@@ -20,6 +22,9 @@ mod builtin {
 
 /// The folders that hold the catalog, beside `registries.yaml`.
 const FOLDERS: [&str; 4] = ["components", "editions", "sites", "static"];
+
+/// The folder of what is generated from the others: records of rendered charts. A catalog may do without.
+const RECORDS: &str = "rendered";
 
 /// Something read from a file, with the tree that knows its lines.
 #[derive(Debug, Clone)]
@@ -46,6 +51,8 @@ pub struct Catalog {
     pub(crate) sites: BTreeMap<SiteKind, Sourced<Site>>,
     pub(crate) statics: BTreeMap<String, Sourced<Vec<Value>>>,
     pub(crate) registries: Sourced<Registries>,
+    /// What charts were rendered to, by file.
+    pub(crate) records: BTreeMap<Utf8PathBuf, Sourced<ChartRecord>>,
     /// Names of files that could not be read; whoever refers to one of them is not at fault.
     pub(crate) unread: BTreeSet<String>,
     digest: Digest,
@@ -60,8 +67,11 @@ impl Catalog {
         let unreadable = |path: &Utf8Path, error: &std::io::Error| {
             Problem::new(path, format!("cannot be read: {}", error.kind()))
         };
-        for name in FOLDERS {
+        for name in FOLDERS.into_iter().chain([RECORDS]) {
             let path = folder.join(name);
+            if name == RECORDS && !path.exists() {
+                continue;
+            }
             let entries = match path.read_dir_utf8() {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -142,6 +152,7 @@ impl Catalog {
             sites,
             statics,
             registries,
+            records,
             unread,
             mut problems,
         } = loader;
@@ -160,6 +171,7 @@ impl Catalog {
             sites,
             statics,
             registries,
+            records,
             unread,
             digest: digest(&files),
             origin,
@@ -223,6 +235,7 @@ struct Loader {
     sites: BTreeMap<SiteKind, Sourced<Site>>,
     statics: BTreeMap<String, Sourced<Vec<Value>>>,
     registries: Option<Sourced<Registries>>,
+    records: BTreeMap<Utf8PathBuf, Sourced<ChartRecord>>,
     unread: BTreeSet<String>,
     problems: Vec<Problem>,
 }
@@ -257,6 +270,12 @@ impl Loader {
                 }
             }
             Some("static") => self.static_file(path, stem, text),
+            Some(RECORDS) => {
+                if let Some(record) = self.read::<ChartRecord>(path, text) {
+                    self.named(&record, &record.value.file_name(), &format!("{stem}.yaml"));
+                    self.records.insert(path.to_owned(), record);
+                }
+            }
             _ if path == "registries.yaml" => self.registries = self.read(path, text),
             _ => self
                 .problems
@@ -316,7 +335,7 @@ impl Loader {
 
 fn digest(files: &[(&Utf8Path, &str)]) -> Digest {
     let mut hasher = Sha256::new();
-    for (path, text) in files {
+    for (path, text) in files.iter().filter(|(path, _)| !path.starts_with(RECORDS)) {
         hasher.update(format!("{}  {path}\n", hex::encode(Sha256::digest(text))));
     }
     sha256(&hasher.finalize())

@@ -124,10 +124,7 @@ fn check_image(
     reference: &ImageReference,
     problems: &mut Vec<Problem>,
 ) {
-    let full = match &reference.digest {
-        Some(digest) => format!("{}@{digest}", reference.name),
-        None => reference.name.to_string(),
-    };
+    let full = reference.to_string();
     if full != text {
         problems.push(
             component

@@ -109,6 +109,15 @@ impl From<ImageName> for String {
     }
 }
 
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.digest {
+            Some(digest) => write!(f, "{}@{digest}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
 impl FromStr for ImageReference {
     type Err = ImageNameError;
 

@@ -20,15 +20,18 @@ mod image;
 mod lock;
 mod objects;
 mod problem;
+mod record;
 mod render;
 mod requests;
 mod resolve;
 mod resolved;
+mod sample;
 mod secret;
 mod selection;
 mod site;
 pub mod strict;
 mod template;
+mod walk;
 mod wanted;
 
 pub use catalog::{Catalog, Sourced};
@@ -40,6 +43,7 @@ pub use lock::{
 };
 pub use objects::{OBJECTS_CHART, ObjectEntry, objects_chart, objects_chart_ref};
 pub use problem::{Problem, did_you_mean, suggest};
+pub use record::{ChartRecord, FACTS, NeededRendering, Rendered, RenderedImages, RenderingRecord};
 pub use render::{MAX_INLINE_CHART_BYTES, RenderError, render_static, render_values, to_yaml};
 pub use requests::{Cpu, Memory, Requests};
 pub use resolve::{ALL_PLATFORMS, resolve};
@@ -51,4 +55,5 @@ pub use resolved::{
 pub use secret::{AdminSecret, SecretKey, SecretSpec};
 pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
 pub use template::TemplateError;
+pub use walk::{FoundImage, KnownImages, find_images};
 pub use wanted::{Place, Wanted, WantedChart, WantedFile, WantedImage, unlocked};

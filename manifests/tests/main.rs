@@ -4,6 +4,7 @@
 
 mod bad;
 mod objects;
+mod records;
 mod resolving;
 mod shipped;
 mod support;

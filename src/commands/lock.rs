@@ -1,14 +1,17 @@
 //! `airgap lock`: resolves every tag, chart and file to a digest.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use airgap_bundler::{LockRequest, lock, lock_check};
-use airgap_manifests::LockChange;
+use airgap_bundler::{Cache, Helm, LockRequest, lock, lock_check, render_charts, unrendered};
+use airgap_manifests::{ChartRecord, ImageLock, LockChange, RenderedImages};
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::SourceArgs;
 use crate::error::CommandError;
 use crate::progress::{BundlerEvents, Progress};
 use crate::render;
+use crate::sources::{Sources, problems};
 use crate::ui::{Style, Ui};
 
 /// Resolve every tag, chart and file to a digest, and rewrite images.lock
@@ -16,6 +19,9 @@ use crate::ui::{Style, Ui};
 /// This is the only command that ever decides what a release consists of, and it never runs by
 /// itself. It shows what changed; review that like any other change. `bundle` then uses exactly
 /// these digests, and refuses what the lock does not name.
+///
+/// With `helm` on PATH it renders every chart with the values of every edition and kind of site, and records in
+/// manifests/rendered/ which images each asks for; what no component file lists is an error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Change nothing: tell whether upstream or the manifests moved on since the lock was made
@@ -53,11 +59,16 @@ impl Args {
                         .hint("make one with `airgap lock --version VERSION`"),
                 );
             }
+            let known = sources.lock.as_ref();
+            let stale = known.map(|lock| sources.catalog.check_records(lock));
             let changes =
                 lock_check(&request, &cache, &puller, &|event| events.show(event)).await?;
             progress.clear();
             ui.document(&serde_json::json!({"lock": sources.lock_path, "changes": changes}))?;
             show(&ui, &changes)?;
+            if let Some(stale) = stale.filter(|stale| !stale.is_empty()) {
+                return Err(problems("records of rendered charts", &stale));
+            }
             if changes.is_empty() {
                 return ui.line(format!("{} is up to date", sources.lock_path));
             }
@@ -70,6 +81,7 @@ impl Args {
         }
         let locked = lock(&request, &cache, &puller, &|event| events.show(event)).await?;
         progress.clear();
+        let records = self.records(&ui, &sources, &locked.lock, &cache)?;
         let written = locked.write(&sources.lock_path)?;
         ui.document(&serde_json::json!({
             "lock": sources.lock_path,
@@ -78,6 +90,7 @@ impl Args {
             "release": locked.lock.release,
             "changes": locked.changes,
             "attachedUnverified": locked.attached_unverified,
+            "records": records.as_ref().map(|records| records.changed),
         }))?;
         show(&ui, &locked.changes)?;
         let contents = format!(
@@ -93,6 +106,9 @@ impl Args {
             locked.lock.version,
             locked.lock.release
         ))?;
+        if let Some(records) = records {
+            ui.line(records.said)?;
+        }
         match locked.attached_unverified {
             0 => Ok(()),
             count => ui.line(format!(
@@ -101,6 +117,90 @@ impl Args {
             )),
         }
     }
+}
+
+/// What became of the records of rendered charts.
+struct Recorded {
+    /// Files that changed.
+    changed: usize,
+    /// For people.
+    said: String,
+}
+
+impl Args {
+    /// Renders every chart, where there is a helm to do it, and writes what it asks for beside the catalog. The built-in
+    /// catalog has its records with it.
+    fn records(
+        &self,
+        ui: &Ui,
+        sources: &Sources,
+        lock: &ImageLock,
+        cache: &Cache,
+    ) -> Result<Option<Recorded>, CommandError> {
+        let Some(folder) = sources.catalog.origin() else {
+            return Ok(None);
+        };
+        let helm = on_path("helm").map(|path| Helm::at(&path)).transpose()?;
+        let rendered = match &helm {
+            Some(helm) => {
+                ui.status(format!(
+                    "rendering every chart with helm {}",
+                    helm.version()
+                ));
+                let progress = Progress::new(ui);
+                let events = BundlerEvents::new(&progress);
+                render_charts(&sources.catalog, lock, cache, helm, &|event| {
+                    events.show(event);
+                })?
+            }
+            None => RenderedImages::new(),
+        };
+        let records = sources.catalog.fresh_records(lock, &rendered);
+        // what helm found must be in the component files, or nothing is written
+        let catalog = sources.catalog.clone().with_records(records.clone());
+        let wrong = catalog.check_records(lock);
+        if !wrong.is_empty() {
+            return Err(problems("what the charts ask for", &wrong));
+        }
+        let changed =
+            ChartRecord::write_all(&records, folder).map_err(|p| problems("records", &p))?;
+        let open = unrendered(&records);
+        let sets: usize = open.values().sum();
+        let mut said = format!(
+            "recorded the images of {}",
+            render::count(records.len(), "chart")
+        );
+        if let Some(helm) = &helm {
+            let count = render::count(rendered.len(), "set");
+            let _ = write!(
+                said,
+                ", {count} of values rendered with helm {}",
+                helm.version()
+            );
+        }
+        if sets > 0 {
+            let why = if helm.is_some() {
+                ""
+            } else {
+                "helm is not on PATH: "
+            };
+            let count = render::count(sets, "set");
+            let _ = write!(
+                said,
+                "; {why}for {count} of values the record is the component's own list"
+            );
+        }
+        Ok(Some(Recorded { changed, said }))
+    }
+}
+
+/// Finds a program where a shell would.
+fn on_path(name: &str) -> Option<Utf8PathBuf> {
+    let path = std::env::var("PATH").ok()?;
+    path.split(':')
+        .filter(|folder| folder.starts_with('/'))
+        .map(|folder| Utf8Path::new(folder).join(name))
+        .find(|path| path.is_file())
 }
 
 fn show(ui: &Ui, changes: &[LockChange]) -> Result<(), CommandError> {
