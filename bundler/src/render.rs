@@ -238,7 +238,9 @@ fn difference(one: &str, other: &str) -> Option<String> {
         return Some("the number of objects".to_owned());
     }
     let mut pairs = one.into_iter().zip(other);
-    pairs.find(|(one, other)| one != other).map(|(one, _)| one.0)
+    pairs
+        .find(|(one, other)| one != other)
+        .map(|(one, _)| one.0)
 }
 
 /// Reads the objects of a rendering; a key written twice is the chart's own affair, as it is to helm.

@@ -181,7 +181,7 @@ fn the_shipped_charts_ask_for_what_their_components_list() {
     );
     let helm = Helm::at(&helm).unwrap();
     let rendered = render_charts(&catalog, &lock, &cache, &helm, &quiet).unwrap();
-    assert!(rendered.len() > 3, "{}", rendered.len());
+    assert!(rendered.len() >= 3, "{}", rendered.len());
     let records = catalog.fresh_records(&lock, &rendered);
     let problems = catalog.with_records(records).check_records(&lock);
     assert_eq!(problems, []);
