@@ -4,6 +4,7 @@
 //! program's path and FOLDER holds publishers' tgz files. A chart counts if its digest is the locked one. This is the
 //! rendering half of `airgap lock`, for a machine that has the charts but no network.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use airgap_bundler::{Cache, Error, Helm, render_charts, unrendered};
@@ -20,7 +21,6 @@ fn main() -> ExitCode {
         Ok(text) => (text, ExitCode::SUCCESS),
         Err(text) => (text, ExitCode::FAILURE),
     };
-    use std::io::Write as _;
     // nothing is left to do if the terminal is gone
     let _ = writeln!(std::io::stderr().lock(), "{text}");
     code
@@ -40,7 +40,10 @@ fn rerender(helm: &Utf8Path, folder: &Utf8Path) -> Result<String, String> {
         }
     }
     let all = |error: Error| match error {
-        Error::Several(several) => several.iter().map(|of| format!("{of}\n")).collect(),
+        Error::Several(several) => {
+            let lines: Vec<String> = several.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        }
         other => other.to_string(),
     };
     let helm = Helm::at(helm).map_err(all)?;

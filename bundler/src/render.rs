@@ -35,18 +35,17 @@ pub struct Helm {
 impl Helm {
     /// Asks a program for its version; `program` is helm's path.
     pub fn at(program: &Utf8Path) -> Result<Self> {
-        let mut helm = Self {
+        let helm = Self {
             program: program.to_owned(),
             version: String::new(),
         };
         let folder = tempfile::tempdir().map_err(Error::io("make", "a temporary folder"))?;
         let said = helm.run(&["version", "--short"], folder.path())?;
-        helm.version = said
-            .split_whitespace()
-            .next()
-            .unwrap_or("of no version")
-            .to_owned();
-        Ok(helm)
+        let version = said.split_whitespace().next().unwrap_or("of no version");
+        Ok(Self {
+            version: version.to_owned(),
+            ..helm
+        })
     }
 
     /// Returns the version as helm says it: `v3.19.0+g3d8990f`.
@@ -297,7 +296,7 @@ mod tests {
         let hook = TEXT.replace("kind: B", "kind: B\nhelm.sh/hook: pre-install");
         assert_eq!(difference(&hook, &hook.replace('B', "D")), None);
         assert_eq!(
-            difference(TEXT, &TEXT.replace("B", "D")).unwrap(),
+            difference(TEXT, &TEXT.replace('B', "D")).unwrap(),
             "a/templates/y.yaml"
         );
         assert!(

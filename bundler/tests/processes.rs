@@ -9,7 +9,7 @@ use std::{
 };
 
 use airgap_bundler::{BundleRequest, Cache, bundle, digest_of};
-use airgap_manifests::ImageLock;
+use airgap_manifests::{ImageLock, RenderedImages};
 use airgap_testkit::{
     image::{Image, noise},
     upstream::UpstreamBuilder,
@@ -37,6 +37,8 @@ fn process_of_its_own() {
     let lock = ImageLock::load(&folder.join("images.lock")).unwrap();
     let puller = puller_of(&fs_err::read_to_string(folder.join("upstreams.yaml")).unwrap());
     let catalog = catalog();
+    let records = catalog.fresh_records(&lock, &RenderedImages::new());
+    let catalog = catalog.with_records(records);
     let output = folder.join(std::env::var(CHILD_OUTPUT).unwrap());
     let request = BundleRequest {
         catalog: &catalog,

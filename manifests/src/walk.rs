@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Catalog, ImageReference};
+use crate::{Catalog, Component, ImageReference};
 
 /// An image reference found in an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,9 +36,7 @@ impl KnownImages {
     /// Returns the registries that sites mirror, and every repository the catalog names.
     #[must_use]
     pub fn of(catalog: &Catalog) -> Self {
-        let texts = catalog
-            .components()
-            .flat_map(|component| component.image_texts());
+        let texts = catalog.components().flat_map(Component::image_texts);
         Self {
             hosts: catalog.mirror_hosts().into_iter().collect(),
             repositories: texts

@@ -81,7 +81,7 @@ impl Args {
         }
         let locked = lock(&request, &cache, &puller, &|event| events.show(event)).await?;
         progress.clear();
-        let records = self.records(&ui, &sources, &locked.lock, &cache)?;
+        let records = record(&ui, &sources, &locked.lock, &cache)?;
         let written = locked.write(&sources.lock_path)?;
         ui.document(&serde_json::json!({
             "lock": sources.lock_path,
@@ -127,71 +127,67 @@ struct Recorded {
     said: String,
 }
 
-impl Args {
-    /// Renders every chart, where there is a helm to do it, and writes what it asks for beside the catalog. The built-in
-    /// catalog has its records with it.
-    fn records(
-        &self,
-        ui: &Ui,
-        sources: &Sources,
-        lock: &ImageLock,
-        cache: &Cache,
-    ) -> Result<Option<Recorded>, CommandError> {
-        let Some(folder) = sources.catalog.origin() else {
-            return Ok(None);
-        };
-        let helm = on_path("helm").map(|path| Helm::at(&path)).transpose()?;
-        let rendered = match &helm {
-            Some(helm) => {
-                ui.status(format!(
-                    "rendering every chart with helm {}",
-                    helm.version()
-                ));
-                let progress = Progress::new(ui);
-                let events = BundlerEvents::new(&progress);
-                render_charts(&sources.catalog, lock, cache, helm, &|event| {
-                    events.show(event);
-                })?
-            }
-            None => RenderedImages::new(),
-        };
-        let records = sources.catalog.fresh_records(lock, &rendered);
-        // what helm found must be in the component files, or nothing is written
-        let catalog = sources.catalog.clone().with_records(records.clone());
-        let wrong = catalog.check_records(lock);
-        if !wrong.is_empty() {
-            return Err(problems("what the charts ask for", &wrong));
-        }
-        let changed =
-            ChartRecord::write_all(&records, folder).map_err(|p| problems("records", &p))?;
-        let open = unrendered(&records);
-        let sets: usize = open.values().sum();
-        let mut said = format!(
-            "recorded the images of {}",
-            render::count(records.len(), "chart")
-        );
-        if let Some(helm) = &helm {
-            let count = render::count(rendered.len(), "set");
-            let _ = write!(
-                said,
-                ", {count} of values rendered with helm {}",
+/// Renders every chart, where there is a helm to do it, and writes what it asks for beside the catalog. The built-in
+/// catalog has its records with it.
+fn record(
+    ui: &Ui,
+    sources: &Sources,
+    lock: &ImageLock,
+    cache: &Cache,
+) -> Result<Option<Recorded>, CommandError> {
+    let Some(folder) = sources.catalog.origin() else {
+        return Ok(None);
+    };
+    let helm = on_path("helm").map(|path| Helm::at(&path)).transpose()?;
+    let rendered = match &helm {
+        Some(helm) => {
+            ui.status(format!(
+                "rendering every chart with helm {}",
                 helm.version()
-            );
+            ));
+            let progress = Progress::new(ui);
+            let events = BundlerEvents::new(&progress);
+            render_charts(&sources.catalog, lock, cache, helm, &|event| {
+                events.show(event);
+            })?
         }
-        if sets > 0 {
-            let why = if helm.is_some() {
-                ""
-            } else {
-                "helm is not on PATH: "
-            };
-            let count = render::count(sets, "set");
-            let _ = write!(
-                said,
-                "; {why}for {count} of values the record is the component's own list"
-            );
-        }
-        Ok(Some(Recorded { changed, said }))
+        None => RenderedImages::new(),
+    };
+    let records = sources.catalog.fresh_records(lock, &rendered);
+    // what helm found must be in the component files, or nothing is written
+    let catalog = sources.catalog.clone().with_records(records.clone());
+    let wrong = catalog.check_records(lock);
+    if !wrong.is_empty() {
+        return Err(problems("what the charts ask for", &wrong));
     }
+    let changed = ChartRecord::write_all(&records, folder).map_err(|p| problems("records", &p))?;
+    let open = unrendered(&records);
+    let sets: usize = open.values().sum();
+    let mut said = format!(
+        "recorded the images of {}",
+        render::count(records.len(), "chart")
+    );
+    if let Some(helm) = &helm {
+        let count = render::count(rendered.len(), "set");
+        let _ = write!(
+            said,
+            ", {count} of values rendered with helm {}",
+            helm.version()
+        );
+    }
+    if sets > 0 {
+        let why = if helm.is_some() {
+            ""
+        } else {
+            "helm is not on PATH: "
+        };
+        let count = render::count(sets, "set");
+        let _ = write!(
+            said,
+            "; {why}for {count} of values the record is the component's own list"
+        );
+    }
+    Ok(Some(Recorded { changed, said }))
 }
 
 /// Finds a program where a shell would.

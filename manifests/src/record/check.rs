@@ -1,6 +1,7 @@
 //! The comparison of records with catalog and lock, offline: nothing that a chart asks for may be missing from a bundle.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::{ChartRecord, RenderingRecord, needed};
 use crate::catalog::{Catalog, Sourced};
@@ -141,21 +142,13 @@ fn check_images(
     let mut problems = Vec::new();
     for found in &rendering.images {
         let image = &found.image;
-        let place = format!(
-            "chart {} {}{}{}",
-            record.value.chart,
-            record.value.version,
-            found
-                .template
-                .iter()
-                .map(|of| format!(", template {of}"))
-                .collect::<String>(),
-            found
-                .field
-                .iter()
-                .map(|of| format!(", {of}"))
-                .collect::<String>(),
-        );
+        let mut place = format!("chart {} {}", record.value.chart, record.value.version);
+        if let Some(template) = &found.template {
+            let _ = write!(place, ", template {template}");
+        }
+        if let Some(field) = &found.field {
+            let _ = write!(place, ", {field}");
+        }
         let fail = |message: String, remedy: String| {
             component.problem(&["images"], message).remedy(remedy)
         };
