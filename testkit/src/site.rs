@@ -18,6 +18,9 @@ pub const PROJECT: &str = "airgap";
 /// The cluster's name.
 pub const CLUSTER: &str = "demo";
 
+/// Addresses for load balancers, which nothing here answers at.
+const POOL: &str = "203.0.113.200-203.0.113.220";
+
 /// A running site.
 #[derive(Debug)]
 pub struct Site {
@@ -70,6 +73,11 @@ impl Site {
         };
         secret("secrets/harbor-push", self.passwords[0].as_bytes())?;
         secret("secrets/harbor-pull", self.passwords[1].as_bytes())?;
+        // what a name server's key is: 256 bits in base64
+        secret(
+            "secrets/tsig",
+            b"c3RhbmQtaW4gc3RhbmQtaW4gc3RhbmQtaW4gc3RhbmQ=",
+        )?;
         secret("id_ed25519", &fs_err::read(self.cluster.key())?)?;
         fs_err::copy(self.cluster.known_hosts(), folder.join("known_hosts"))?;
         fs_err::write(folder.join("site-ca.pem"), self.ca.pem())?;
@@ -88,9 +96,11 @@ impl Site {
              metadata: {{name: {CLUSTER}}}\n\
              site: onprem\n\
              domain: platform.{ZONE}\n\
+             network: {{loadBalancerPools: [{POOL}]}}\n\
+             dns: {{provider: rfc2136, server: {0}, zone: {ZONE}, tsigKeyName: airgap, tsigSecret: {{file: ./secrets/tsig}}}}\n\
              registry:\n  \
                endpoint: {REGISTRY}\n  \
-               addresses: [{}]\n  \
+               addresses: [{0}]\n  \
                project: {PROJECT}\n  \
                caFile: ./site-ca.pem\n  \
                push: {{username: \"{push}\", password: {{file: ./secrets/harbor-push}}}}\n  \

@@ -52,6 +52,12 @@ impl TestCa {
         &self.pem
     }
 
+    /// Returns the authority's own key as PEM.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// Issues a certificate for these names and addresses.
     #[must_use]
     pub fn server(&self, names: &[&str]) -> ServerCert {

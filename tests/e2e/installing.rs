@@ -5,6 +5,7 @@
 mod bench;
 mod delta;
 mod dry;
+mod editions;
 mod field;
 mod many;
 mod refused;

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use airgap_testkit::cluster::ClusterSpec;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::field::{Field, PULL_PASSWORD, PUSH_PASSWORD, possible};
+use super::field::{Field, PULL_PASSWORD, PUSH_PASSWORD, TSIG_SECRET, possible};
 use crate::support::Outcome;
 
 /// Files that a node has had written since it came up. What sshd, sudo and systemd note about every login is not counted.
@@ -115,7 +115,7 @@ fn a_dry_run_shows_plan_and_findings_and_writes_nowhere_and_ctrl_c_is_followed_b
     let said = [&outcome, &refused, &stopped]
         .map(Outcome::transcript)
         .concat();
-    for secret in [PUSH_PASSWORD, PULL_PASSWORD, token] {
+    for secret in [PUSH_PASSWORD, PULL_PASSWORD, TSIG_SECRET, token] {
         assert!(!logs.contains(secret), "a log holds a secret");
         assert!(!said.contains(secret), "a secret was printed");
     }

@@ -23,6 +23,9 @@ pub(crate) const PUSH_PASSWORD: &str = "canary-Push-7b20";
 /// See [`PUSH_PASSWORD`].
 pub(crate) const PULL_PASSWORD: &str = "canary-Pull-5e1f";
 
+/// See [`PUSH_PASSWORD`]; a name server's key is base64.
+pub(crate) const TSIG_SECRET: &str = "Y2FuYXJ5LVRzaWctM2Y4MWNhbmFyeS1Uc2lnLTNmODE=";
+
 /// The machine that leads to the last agent, where the specification has one.
 pub(crate) const BASTION: &str = "jump";
 
@@ -84,6 +87,10 @@ impl Field {
         field.write("ca.pem", ca.pem());
         field.write_secret("push", PUSH_PASSWORD);
         field.write_secret("pull", PULL_PASSWORD);
+        field.write_secret("tsig", TSIG_SECRET);
+        let platform = TestCa::new("platform CA");
+        field.write("platform-ca.pem", platform.pem());
+        field.write_secret("platform-ca.key", &platform.key_pem());
         let hosts_file = fs_err::read_to_string("/etc/hosts").unwrap();
         field.write(
             "hosts",
@@ -111,10 +118,14 @@ impl Field {
     pub(crate) fn write_inventory(&self) {
         let mut text = format!(
             "apiVersion: airgap/v1\nkind: Inventory\nmetadata: {{name: prod}}\nsite: onprem\ndomain: platform.site.test\n\
+             network: {{loadBalancerPools: [203.0.113.200-203.0.113.220]}}\n\
+             tls: {{issuer: {{ca: {{certFile: platform-ca.pem, key: {{file: platform-ca.key}}}}}}}}\n\
+             dns: {{provider: rfc2136, server: {0}, zone: site.test, tsigKeyName: airgap, tsigSecret: {{file: tsig}}}}\n\
              registry:\n  endpoint: {REGISTRY}\n  project: airgap\n  caFile: ca.pem\n  \
              push: {{username: \"robot$airgap+push\", password: {{file: push}}}}\n  \
              pull: {{username: \"robot$airgap+pull\", password: {{file: pull}}}}\n\
-             defaults:\n  ssh: {{user: ops, keyPath: id_ed25519, knownHosts: known_hosts}}\n  sudo: {{}}\n"
+             defaults:\n  ssh: {{user: ops, keyPath: id_ed25519, knownHosts: known_hosts}}\n  sudo: {{}}\n",
+            self.cluster.gateway()
         );
         text.push_str("hosts:\n");
         let bastion = self.cluster.nodes().find(|node| node.name() == BASTION);
@@ -178,6 +189,11 @@ impl Field {
             "--key",
             self.key.as_str(),
             "--allow-small",
+            // what does not come up here in minutes never will
+            "--node-timeout",
+            "8",
+            "--wave-timeout",
+            "8",
             "--json",
         ];
         words.extend(more);

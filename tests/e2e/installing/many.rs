@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     bench::Bench,
-    field::{Field, PULL_PASSWORD, PUSH_PASSWORD, possible},
+    field::{Field, PULL_PASSWORD, PUSH_PASSWORD, TSIG_SECRET, possible},
 };
 
 const ALL: [&str; 5] = ["cp1", "cp2", "cp3", "w1", "w2"];
@@ -46,7 +46,7 @@ fn a_cluster_comes_up_through_a_bastion_survives_its_seed_and_is_left_alone_when
         return;
     }
     let mut field = Field::start(ClusterSpec::of(3, 2).with_bastion(), "community");
-    let sampler = Sampler::start(&[PUSH_PASSWORD, PULL_PASSWORD, "::server:"]);
+    let sampler = Sampler::start(&[PUSH_PASSWORD, PULL_PASSWORD, TSIG_SECRET, "::server:"]);
     let report = field.installed(&[]);
     let (sightings, rounds) = sampler.finish();
     assert!(rounds > 10, "the sampler looked {rounds} times");

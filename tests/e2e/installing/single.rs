@@ -42,8 +42,15 @@ fn a_single_node_installs_itself_without_ssh() {
     carry(binary().as_ref(), "/root/airgap", "0755");
     carry(&field.bundle, "/root/bundle.tar.zst", "0644");
     carry(&field.key, "/root/airgap.pub", "0644");
-    for secret in ["push", "pull", "ca.pem"] {
-        carry(&field.path(secret), &format!("/root/{secret}"), "0600");
+    for file in [
+        "push",
+        "pull",
+        "ca.pem",
+        "platform-ca.pem",
+        "platform-ca.key",
+        "tsig",
+    ] {
+        carry(&field.path(file), &format!("/root/{file}"), "0600");
     }
     let inventory = fs_err::read_to_string(field.path("hosts.yaml")).unwrap();
     let (site, _) = inventory.split_once("defaults:").unwrap();
