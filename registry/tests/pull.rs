@@ -1,21 +1,19 @@
 //! Reading from upstream: where from, with which login, and through which faults.
 
-use std::time::{Duration, Instant};
+mod logins;
+mod trouble;
 
-use airgap_registry::{
-    BlobBody, DockerConfig, Error, PullOptions, Puller, Result, RetryPolicy, Untrusted, Upstreams,
-};
+use airgap_registry::{BlobBody, DockerConfig, Error, PullOptions, Puller, Result, Upstreams};
 use airgap_testkit::{
     faults::{Fault, FaultAction},
     image::{Image, digest_of, noise},
-    tls::TestCa,
-    upstream::{UpstreamAuth, UpstreamBuilder, UpstreamRegistry},
+    upstream::{UpstreamBuilder, UpstreamRegistry},
 };
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use oci_spec::distribution::Reference;
 
-use crate::support::{chain, quick, sample};
+use crate::support::{quick, sample};
 
 const NAME: &str = "quay.io/argoproj/argocd:v3.4.4";
 
@@ -79,155 +77,6 @@ async fn an_image_comes_through_a_mirror_with_rewrite() {
         log.all()
             .iter()
             .all(|it| it.path.starts_with("/v2/quay.io/argoproj/argocd/"))
-    );
-}
-
-#[tokio::test]
-async fn logins_are_basic_or_by_token_over_tls_with_an_own_authority() {
-    let ca = TestCa::new("Upstream CA");
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    fs_err::write(&ca_file, ca.pem()).unwrap();
-    let account = || Some(("bot".to_owned(), "Canary-77".to_owned()));
-    let bearer = |account, identity_token| UpstreamAuth::Bearer {
-        account,
-        identity_token,
-        lifetime: Duration::from_mins(5),
-    };
-    let basic = UpstreamAuth::Basic {
-        username: "bot".into(),
-        password: "Canary-77".into(),
-    };
-    for auth in [basic, bearer(account(), None), bearer(None, None)] {
-        let image = sample();
-        let upstream = serving(&image)
-            .tls(ca.server(&["127.0.0.1"]))
-            .auth(auth)
-            .start();
-        let yaml = upstream.upstreams_yaml_with_login(ca_file.to_str(), Some(("bot", "Canary-77")));
-        check(&puller_for(&yaml), &image).await;
-    }
-}
-
-#[tokio::test]
-async fn dockers_login_and_identity_token_are_used() {
-    let image = sample();
-    let auth = UpstreamAuth::Bearer {
-        account: Some(("bot".into(), "Canary-77".into())),
-        identity_token: Some("Canary-long".into()),
-        lifetime: Duration::from_mins(5),
-    };
-    let upstream = serving(&image).auth(auth).start();
-    let yaml = upstream.upstreams_yaml(None);
-    for entry in [
-        r#""username": "bot", "password": "Canary-77""#,
-        r#""identitytoken": "Canary-long""#,
-    ] {
-        let json = format!(r#"{{"auths": {{"{}": {{{entry}}}}}}}"#, upstream.address());
-        let logins = DockerConfig::from_json(&json, "config.json".into()).unwrap();
-        let upstreams = Upstreams::from_yaml(&yaml, "u".into()).unwrap();
-        check(&Puller::new(upstreams, logins, options()), &image).await;
-    }
-}
-
-#[tokio::test]
-async fn a_wrong_password_is_named_with_account_and_host() {
-    let basic = UpstreamAuth::Basic {
-        username: "bot".into(),
-        password: "right".into(),
-    };
-    let bearer = UpstreamAuth::Bearer {
-        account: Some(("bot".into(), "right".into())),
-        identity_token: None,
-        lifetime: Duration::from_mins(5),
-    };
-    for auth in [basic, bearer] {
-        let upstream = serving(&sample()).auth(auth).start();
-        let yaml = upstream.upstreams_yaml_with_login(None, Some(("bot", "Canary-wrong")));
-        let error = puller_for(&yaml)
-            .resolve(&reference(NAME))
-            .await
-            .unwrap_err();
-        assert!(matches!(&error, Error::Unauthorized { user: Some(user), .. } if user == "bot"));
-        let text = chain(&error);
-        assert!(text.contains("account bot") && text.contains("quay.io/argoproj/argocd:v3.4.4"));
-        assert!(!text.contains("Canary"), "{text}");
-        assert!(
-            upstream.log().all().len() <= 4,
-            "a wrong password is not tried again and again"
-        );
-    }
-}
-
-#[tokio::test]
-async fn many_first_requests_at_once_all_log_in() {
-    let image = sample();
-    let auth = UpstreamAuth::Basic {
-        username: "bot".into(),
-        password: "Canary-77".into(),
-    };
-    let upstream = serving(&image).auth(auth).start();
-    let puller = puller_for(&upstream.upstreams_yaml_with_login(None, Some(("bot", "Canary-77"))));
-    let name = reference(NAME);
-    let all = futures_util::future::join_all((0..16).map(|_| puller.resolve(&name))).await;
-    for manifest in all {
-        assert_eq!(manifest.unwrap().digest, image.digest());
-    }
-}
-
-#[tokio::test]
-async fn a_token_that_ended_early_is_renewed() {
-    let image = sample();
-    let auth = UpstreamAuth::Bearer {
-        account: None,
-        identity_token: None,
-        lifetime: Duration::from_mins(5),
-    };
-    let upstream = serving(&image).auth(auth).start();
-    let puller = puller(&upstream);
-    puller.resolve(&reference(NAME)).await.unwrap();
-    upstream.fault(Fault::once("GET", "/manifests/", FaultAction::ExpireTokens));
-    check(&puller, &image).await;
-    assert_eq!(upstream.log().count(|it| it.path == "/token"), 2);
-}
-
-#[tokio::test]
-async fn a_login_does_not_cross_hosts() {
-    let image = sample();
-    let elsewhere = UpstreamRegistry::builder()
-        .file("cdn.example/blob", "redirected")
-        .start();
-    let auth = UpstreamAuth::Basic {
-        username: "bot".into(),
-        password: "Canary-77".into(),
-    };
-    let upstream = serving(&image).auth(auth).start();
-    let puller = puller_for(&upstream.upstreams_yaml_with_login(None, Some(("bot", "Canary-77"))));
-    puller.resolve(&reference(NAME)).await.unwrap();
-    let location = format!("{}/cdn.example/blob", elsewhere.url());
-    upstream.fault(Fault::once(
-        "GET",
-        "/blobs/",
-        FaultAction::Redirect { location },
-    ));
-    let body = puller
-        .blob(&reference(NAME), &digest_of(&image.blobs[0]), 0)
-        .await
-        .unwrap();
-    assert_eq!(all(body).await.unwrap(), "redirected");
-    let users: Vec<_> = elsewhere
-        .log()
-        .all()
-        .into_iter()
-        .map(|it| it.user)
-        .collect();
-    assert_eq!(users, [None]);
-    assert!(
-        upstream
-            .log()
-            .all()
-            .iter()
-            .any(|it| it.user.as_deref() == Some("bot"))
     );
 }
 
@@ -335,154 +184,6 @@ async fn a_moved_tag_shows_its_new_digest_and_the_old_one_stays_readable() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_for_as_long_as_it_says() {
-    let image = sample();
-    let upstream = serving(&image).start();
-    let limit = |seconds: &str| FaultAction::Status {
-        code: 429,
-        retry_after: Some(seconds.into()),
-    };
-    upstream.fault(Fault::once("GET", "/manifests/", limit("1")));
-    let began = Instant::now();
-    puller(&upstream).resolve(&reference(NAME)).await.unwrap();
-    assert!(began.elapsed() >= Duration::from_secs(1));
-    // more patience than we have is an error at once
-    upstream.fault(Fault::once("GET", "/manifests/", limit("3600")));
-    let began = Instant::now();
-    let error = puller(&upstream)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(1));
-    let hour = Some(Duration::from_hours(1));
-    assert!(matches!(error, Error::RateLimited { retry_after, .. } if retry_after == hour));
-}
-
-#[tokio::test]
-async fn server_errors_and_lost_connections_are_tried_again_and_then_named() {
-    let image = sample();
-    let upstream = serving(&image).start();
-    let down = || FaultAction::Status {
-        code: 503,
-        retry_after: None,
-    };
-    upstream.fault(Fault::once("GET", "/manifests/", down()));
-    upstream.fault(Fault::once(
-        "GET",
-        "/manifests/",
-        FaultAction::CutRequest { after_bytes: 0 },
-    ));
-    puller(&upstream).resolve(&reference(NAME)).await.unwrap();
-    upstream.fault(Fault::always("GET", "/manifests/", down()));
-    let error = puller(&upstream)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::Status { status: 503, .. }),
-        "{error}"
-    );
-    upstream.clear_faults();
-    upstream.fault(Fault::always(
-        "GET",
-        "/",
-        FaultAction::CutRequest { after_bytes: 0 },
-    ));
-    let error = puller(&upstream)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, Error::ConnectionLost { attempts: 4, .. }),
-        "{error}"
-    );
-}
-
-#[tokio::test]
-async fn a_broken_blob_is_resumed_by_range() {
-    let content = noise(1 << 20, 3);
-    let image = Image::artifact(
-        "",
-        ("application/vnd.oci.empty.v1+json", Bytes::from("{}")),
-        vec![("application/octet-stream", content.clone())],
-        None,
-    );
-    let upstream = serving(&image).start();
-    for _ in 0..2 {
-        upstream.fault(Fault::once(
-            "GET",
-            "/blobs/",
-            FaultAction::CutResponse {
-                after_bytes: 300_000,
-            },
-        ));
-    }
-    let body = puller(&upstream)
-        .blob(&reference(NAME), &digest_of(&content), 0)
-        .await
-        .unwrap();
-    assert_eq!(all(body).await.unwrap(), content);
-    let statuses: Vec<u16> = upstream.log().all().iter().map(|it| it.status).collect();
-    assert_eq!(statuses, [200, 206, 206]);
-    // a server without Range sends all again; nothing is seen twice
-    upstream.fault(Fault::once(
-        "GET",
-        "/blobs/",
-        FaultAction::CutResponse {
-            after_bytes: 300_000,
-        },
-    ));
-    upstream.fault(Fault::once("GET", "/blobs/", FaultAction::IgnoreRange));
-    let body = puller(&upstream)
-        .blob(&reference(NAME), &digest_of(&content), 0)
-        .await
-        .unwrap();
-    assert_eq!(all(body).await.unwrap(), content);
-}
-
-#[tokio::test]
-async fn a_blob_is_opened_in_the_middle_where_the_server_can() {
-    let image = sample();
-    let blob = image.blobs.iter().max_by_key(|blob| blob.len()).unwrap();
-    let upstream = serving(&image).start();
-    let puller = puller(&upstream);
-    let body = puller
-        .blob(&reference(NAME), &digest_of(blob), 1000)
-        .await
-        .unwrap();
-    assert_eq!((body.start, body.total), (1000, Some(blob.len() as u64)));
-    assert_eq!(all(body).await.unwrap(), blob.slice(1000..));
-    upstream.fault(Fault::once("GET", "/blobs/", FaultAction::IgnoreRange));
-    let body = puller
-        .blob(&reference(NAME), &digest_of(blob), 1000)
-        .await
-        .unwrap();
-    assert_eq!(body.start, 0);
-    assert_eq!(all(body).await.unwrap(), blob);
-}
-
-#[tokio::test]
-async fn a_blob_that_always_breaks_ends_with_an_error() {
-    let image = sample();
-    let blob = image.blobs.iter().max_by_key(|blob| blob.len()).unwrap();
-    let upstream = serving(&image).start();
-    upstream.fault(Fault::always(
-        "GET",
-        "/blobs/",
-        FaultAction::CutResponse { after_bytes: 100 },
-    ));
-    let body = puller(&upstream)
-        .blob(&reference(NAME), &digest_of(blob), 0)
-        .await
-        .unwrap();
-    let error = all(body).await.unwrap_err();
-    assert!(
-        matches!(error, Error::ConnectionLost { .. } | Error::Protocol { .. }),
-        "{error}"
-    );
-}
-
-#[tokio::test]
 async fn files_come_through_their_prefix() {
     let url = "https://github.com/rancher/rke2/releases/download/v1/rke2.tar.gz";
     let content = noise(500_000, 9);
@@ -576,66 +277,6 @@ async fn cosigns_companions_are_found_by_tag() {
             .unwrap()
             .is_none()
     );
-}
-
-#[tokio::test]
-async fn a_wrong_authority_is_named_with_what_was_presented() {
-    let (ours, theirs) = (TestCa::new("Corp CA 2024"), TestCa::new("Corp CA 2026"));
-    let folder = tempfile::tempdir().unwrap();
-    let ca_file = folder.path().join("ca.pem");
-    fs_err::write(&ca_file, ours.pem()).unwrap();
-    let upstream = serving(&sample())
-        .tls(theirs.server(&["127.0.0.1"]))
-        .start();
-    let yaml = upstream.upstreams_yaml(ca_file.to_str());
-    let error = puller_for(&yaml)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    let Error::CertificateUntrusted {
-        reason, presented, ..
-    } = error
-    else {
-        panic!("{error}")
-    };
-    assert_eq!(reason, Untrusted::UnknownIssuer);
-    assert_eq!(presented[0].issuer, "CN=Corp CA 2026");
-    assert_eq!(presented[0].names, ["127.0.0.1"]);
-}
-
-#[tokio::test]
-async fn a_name_dns_does_not_know_and_a_closed_port_are_told_apart() {
-    let yaml = "mirrors: {quay.io: {endpoint: [\"https://registry.invalid\"]}}";
-    let error = puller_for(yaml)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, Error::NameUnresolved { host, .. } if host == "registry.invalid"),
-        "{error:?}"
-    );
-    let upstream = serving(&sample()).start();
-    upstream.leave();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let error = puller(&upstream)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    upstream.come_back();
-    let patient = RetryPolicy {
-        attempts: 20,
-        ..quick()
-    };
-    let upstreams = Upstreams::from_yaml(&upstream.upstreams_yaml(None), "u".into()).unwrap();
-    let options = PullOptions {
-        retry: patient,
-        ..PullOptions::default()
-    };
-    Puller::new(upstreams, DockerConfig::default(), options)
-        .resolve(&reference(NAME))
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
