@@ -1,11 +1,12 @@
 //! Writing a bundle.
 //!
-//! The plan is made first, from the tree alone; then frames are made on several threads ([`pipeline`]) and written
-//! in order by the calling thread ([`output`]). So the bytes depend on the tree, the key and the blobs, never on the
+//! The plan is made first, from the tree alone; then frames are made on several threads ([`pipeline`]) and written,
+//! each at its place ([`output`]). So the bytes depend on the tree, the key and the blobs, never on the
 //! number of threads. Nothing stands under the final name before everything is on the medium.
 
 mod output;
 mod pipeline;
+mod target;
 
 use airgap_signing::{SigningKey, TrustRoot};
 use camino::{Utf8Path, Utf8PathBuf};

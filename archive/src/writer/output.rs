@@ -1,12 +1,16 @@
-//! The files being written: temporary names, volumes, tail, rename.
+//! The files being written: temporary names, volumes, places of frames, tail, rename.
+//!
+//! A frame gets its place when the lengths of all before it are known; then it may be written by any thread, in any order.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::WriteOptions;
+use super::target::{At, Target};
 use crate::limits::MAX_VOLUMES;
 use crate::tail::{self, Recorded};
 use crate::volumes::volume_path;
@@ -23,14 +27,23 @@ pub(super) struct Output {
     needed: u64,
     volumes: Vec<Volume>,
     frames: Vec<Recorded>,
+    places: Vec<Place>,
     finished: bool,
 }
 
 #[derive(Debug)]
 struct Volume {
     temporary: Utf8PathBuf,
-    file: File,
+    file: Arc<File>,
+    /// Bytes that have a place in it; they may still be on their way.
     length: u64,
+}
+
+/// Where a frame begins.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    volume: u16,
+    offset: u64,
 }
 
 impl Output {
@@ -54,6 +67,7 @@ impl Output {
             needed,
             volumes: Vec::new(),
             frames: Vec::new(),
+            places: Vec::new(),
             finished: false,
         };
         output.refuse_existing()?;
@@ -147,7 +161,7 @@ impl Output {
         file.set_len(0).map_err(failed)?;
         self.volumes.push(Volume {
             temporary: path,
-            file,
+            file: Arc::new(file),
             length: 0,
         });
         if number > 1 {
@@ -178,7 +192,7 @@ impl Output {
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let volume = self.current();
-        let written = volume.file.write_all(bytes);
+        let written = At::new(&volume.file, volume.length).write_all(bytes);
         volume.length += bytes.len() as u64;
         let path = volume.temporary.clone();
         written.map_err(|source| self.failed(&path, source))
@@ -207,43 +221,79 @@ impl Output {
         Ok(())
     }
 
-    fn record(&mut self, size: usize, content: usize, checksum: u32) {
+    /// Returns how many frames have a place: those before this number.
+    pub(super) fn placed(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Gives the next frame its place: so many bytes, holding so much content.
+    pub(super) fn place(
+        &mut self,
+        size: usize,
+        content: usize,
+        checksum: u32,
+        report: &(dyn Fn(Event) + Sync),
+    ) -> Result<()> {
+        self.make_room(size as u64, report)?;
+        let volume = self.volumes.len() - 1;
         let number = |size| u32::try_from(size).expect("a frame is about 4 MiB at most");
         self.frames.push(Recorded {
             compressed: number(size),
             content: number(content),
             checksum,
         });
+        self.places.push(Place {
+            volume: u16::try_from(volume).expect("there are 999 volumes at most"),
+            offset: self.volumes[volume].length,
+        });
+        self.volumes[volume].length += size as u64;
+        Ok(())
     }
 
-    /// Writes content as a stored frame.
+    /// Returns where to write a frame that has a place.
+    pub(super) fn target(&self, frame: usize) -> Target {
+        let place = self.places[frame];
+        let file = &self.volumes[usize::from(place.volume)].file;
+        Target::new(Arc::clone(file), place.offset)
+    }
+
+    /// Says of a frame that could not be written which file it was for.
+    pub(super) fn not_written(&self, frame: usize, source: io::Error) -> Error {
+        let volume = usize::from(self.places[frame].volume);
+        self.failed(&self.volumes[volume].temporary, source)
+    }
+
+    /// Writes content as the next frame, stored.
     pub(super) fn write_stored(
         &mut self,
         content: &[u8],
         report: &(dyn Fn(Event) + Sync),
     ) -> Result<()> {
-        let size = frame::stored_size(content.len());
-        self.make_room(size as u64, report)?;
-        let volume = self.current();
-        let written = frame::write_stored(&volume.file, content);
-        volume.length += size as u64;
-        let path = volume.temporary.clone();
-        written.map_err(|source| self.failed(&path, source))?;
-        self.record(size, content.len(), 0);
-        Ok(())
+        let frame = self.placed();
+        self.place(frame::stored_size(content.len()), content.len(), 0, report)?;
+        let written = self.target(frame).write_stored(content);
+        written.map_err(|source| self.not_written(frame, source))
     }
 
-    /// Writes a compressed frame of so much content.
-    pub(super) fn write_compressed(
-        &mut self,
-        bytes: &[u8],
-        content: usize,
-        report: &(dyn Fn(Event) + Sync),
-    ) -> Result<()> {
-        self.make_room(bytes.len() as u64, report)?;
-        self.append(bytes)?;
-        self.record(bytes.len(), content, frame::checksum(bytes));
-        Ok(())
+    /// Says whether the file system keeps a gap that is not written yet for nothing.
+    ///
+    /// Those of sticks fill it with zeros first, and would write everything twice.
+    pub(super) fn keeps_gaps(&self) -> bool {
+        /// tmpfs, ext2 to ext4, XFS, Btrfs, F2FS, overlayfs, ZFS, NFS: what statfs says of them.
+        const KNOWN: [u64; 8] = [
+            0x0102_1994,
+            0xef53,
+            0x5846_5342,
+            0x9123_683e,
+            0xf2f5_2010,
+            0x794c_7630,
+            0x2fc1_2fc1,
+            0x6969,
+        ];
+        let found = rustix::fs::statfs(self.folder.as_std_path());
+        found.is_ok_and(|system| {
+            u64::try_from(system.f_type).is_ok_and(|kind| KNOWN.contains(&kind))
+        })
     }
 
     /// Drops everything but the first frame.
@@ -256,13 +306,13 @@ impl Output {
             })?;
         }
         self.frames.truncate(1);
+        self.places.truncate(1);
         let first = u64::from(self.frames.first().map_or(0, |frame| frame.compressed));
         let volume = self.current();
         volume.length = first;
         let cut = volume.file.set_len(first);
-        let cut = cut.and_then(|()| io::Seek::seek(&mut volume.file, io::SeekFrom::Start(first)));
         let path = volume.temporary.clone();
-        cut.map(|_| ()).map_err(|source| self.failed(&path, source))
+        cut.map_err(|source| self.failed(&path, source))
     }
 
     /// Writes the tail, syncs everything and gives it its final names, last volume first.
