@@ -1,6 +1,6 @@
 # What can be made here. Each target is a script that can be read and run by itself.
 
-.PHONY: help build test demo demo-down release docs audit
+.PHONY: help build test demo demo-down bench bench-growth release docs audit
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,6 +16,12 @@ demo: ## bundle the standard edition's stand-ins and install them on nodes made 
 
 demo-down: ## end what KEEP=1 left up
 	scripts/demo down
+
+bench: ## measure against what a user would pick instead; every bar must hold (about 15 minutes)
+	scripts/bench
+
+bench-growth: ## time and memory against images, blob sizes and nodes (no bound)
+	scripts/bench growth
 
 release: ## release binary with checksum, SBOM, man pages and completions, in target/release-out
 	scripts/release

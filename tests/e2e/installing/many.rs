@@ -89,6 +89,23 @@ fn a_cluster_comes_up_through_a_bastion_survives_its_seed_and_is_left_alone_when
         );
     }
 
+    if let Ok(path) = std::env::var("AIRGAP_BENCH_COUNTS") {
+        // `make bench` wants these numbers and nothing else
+        let written: u64 = ALL
+            .iter()
+            .map(|host| again["filesWritten"][*host].as_u64().unwrap())
+            .sum();
+        let counts = serde_json::json!({
+            "registryWrites": again["registryWrites"],
+            "heads": again["registryHeads"],
+            "tags": again["pushed"]["present"],
+            "filesWritten": written,
+            "commands": again["commands"],
+        });
+        fs_err::write(path, counts.to_string()).unwrap();
+        return;
+    }
+
     // the first listed server is set up anew: it joins the cluster it founded
     let authority = field
         .cluster

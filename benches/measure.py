@@ -1,0 +1,94 @@
+"""Runs commands and measures them: wall time, CPU, peak memory, bytes written to storage.
+
+A child is looked at after it has ended and before it is reaped, so that /proc still knows what it wrote.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+
+@dataclass
+class Usage:
+    """What commands took, one after the other; of memory, the most that any process had."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    rss: int = 0
+    written: int = 0
+    output: str = ""
+
+    def __add__(self, other):
+        return Usage(
+            self.wall + other.wall,
+            self.cpu + other.cpu,
+            max(self.rss, other.rss),
+            self.written + other.written,
+            self.output + other.output,
+        )
+
+
+def _written(pid):
+    try:
+        with open(f"/proc/{pid}/io") as file:
+            for line in file:
+                if line.startswith("write_bytes:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def run(command, cwd=None, env=None):
+    """Runs one command to its end; a list is a program with arguments, a text is bash's."""
+    if isinstance(command, str):
+        command = ["bash", "-euo", "pipefail", "-c", command]
+    # in memory, so that what a program says does not count as written
+    with open(os.memfd_create("out"), "w+b") as out:
+        started = time.perf_counter()
+        child = subprocess.Popen(
+            [str(word) for word in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+        complaint = child.stderr.read()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        wall = time.perf_counter() - started
+        written = _written(child.pid)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        output = out.read().decode(errors="replace")
+    if child.returncode != 0:
+        sys.exit(
+            f"failed ({child.returncode}): {' '.join(map(str, command))}\n"
+            f"{output[-3000:]}{complaint.decode(errors='replace')[-3000:]}"
+        )
+    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, written, output)
+
+
+def interleaved(times, *sides):
+    """Runs the sides in turn, each so often, beginning with another side each time; returns each side's usages."""
+    found = [[] for _ in sides]
+    for repetition in range(times):
+        order = list(range(len(sides)))
+        if repetition % 2:
+            order.reverse()
+        for side in order:
+            found[side].append(sides[side]())
+    return found
+
+
+def median(usages, key="wall"):
+    return statistics.median(getattr(usage, key) for usage in usages)
+
+
+def summary(usages):
+    """What of a side goes into the report."""
+    return {
+        "wall": round(median(usages), 4),
+        "walls": [round(usage.wall, 4) for usage in usages],
+        "cpu": round(median(usages, "cpu"), 3),
+        "peakRss": max(usage.rss for usage in usages),
+        "written": max(usage.written for usage in usages),
+    }
