@@ -66,6 +66,7 @@ pub(crate) struct Inner {
     index_digest: Digest,
     whole_digest: Digest,
     signed_by: Vec<KeyId>,
+    trusted_keys: Vec<PublicKey>,
     shown_key: PublicKey,
     volumes: Volumes,
     pub(crate) frames: Frames,
@@ -147,6 +148,12 @@ impl VerifiedArchive {
     #[must_use]
     pub fn signed_by(&self) -> &[KeyId] {
         &self.inner.signed_by
+    }
+
+    /// Returns every key that it was opened with trust in, revoked ones left out, whether it signed this bundle or not.
+    #[must_use]
+    pub fn trusted_keys(&self) -> &[PublicKey] {
+        &self.inner.trusted_keys
     }
 
     /// Returns the key the bundle shows, which proves nothing.

@@ -1,7 +1,7 @@
 //! Who may say that a bundle is good.
 
 use airgap_archive::{ArchiveWriter, Error, OpenOptions, VerifiedArchive, WriteOptions};
-use airgap_signing::{SigningKey, TrustRoot};
+use airgap_signing::{PublicKey, SigningKey, TrustRoot};
 use airgap_testkit::bundle::test_key;
 
 use crate::support::{Folder, open, sample, small, trust, write};
@@ -37,6 +37,22 @@ fn a_revoked_key_is_refused() {
         error.is_trust_failure() && cause.contains("revoked"),
         "{cause}"
     );
+}
+
+#[test]
+fn the_keys_that_are_trusted_are_told_without_the_revoked_ones() {
+    let folder = Folder::new();
+    let path = write(&small(), &folder);
+    let (second, third) = (key(2).public_key(), key(3).public_key());
+    let root = TrustRoot::new(vec![test_key().public_key(), second.clone(), third.clone()])
+        .revoke([third.key_id()]);
+    let bundle = open_with(&path, &root).unwrap();
+    let ids: Vec<_> = bundle
+        .trusted_keys()
+        .iter()
+        .map(PublicKey::key_id)
+        .collect();
+    assert_eq!(ids, [test_key().public_key().key_id(), second.key_id()]);
 }
 
 #[test]

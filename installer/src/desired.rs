@@ -8,6 +8,7 @@ use airgap_manifests::{
     render_values,
 };
 use airgap_registry::RepositoryName;
+use airgap_signing::PublicKey;
 use camino::Utf8PathBuf;
 use oci_spec::image::Digest;
 use secrecy::SecretString;
@@ -93,7 +94,12 @@ impl<'a> Desired<'a> {
                 .map(|account| account_of(account, secrets, "registry.pull"))
                 .transpose()?,
         };
-        let facts = values::facts(inventory, plan, ca_pem.as_deref());
+        let keys: String = archive
+            .trusted_keys()
+            .iter()
+            .map(PublicKey::to_pem)
+            .collect();
+        let facts = values::facts(inventory, plan, ca_pem.as_deref(), &keys);
         let (gitops, waves, notices) = components(inventory, edition, plan, &facts, &registry)?;
         Ok(Self {
             inventory,

@@ -122,6 +122,7 @@ fn every_edition_on_every_kind_of_site() {
                 &inventory,
                 plan,
                 Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+                "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n",
             );
             let decided = plan.config_with(&facts).unwrap();
             let mut text = String::new();
@@ -164,7 +165,7 @@ fn containerd_and_argo_cd_find_everything_at_the_site() {
     let edition = edition("standard");
     let inventory = inventory(SiteKind::Onprem);
     let plan = edition.site(SiteKind::Onprem).unwrap();
-    let facts = values::facts(&inventory, plan, Some("PEM"));
+    let facts = values::facts(&inventory, plan, Some("PEM"), "PUBLIC KEYS");
     let registry = SiteRegistryRef {
         endpoint: &inventory.registry.endpoint,
         project: &inventory.registry.project,

@@ -12,7 +12,7 @@ use camino::Utf8Path;
 use serde_json::Value;
 
 use crate::catalog::{Catalog, Sourced};
-use crate::selection::{choose, lineage, on_site, waves};
+use crate::selection::{choose, lineage, on_site, own_add_ons, waves};
 use crate::template::required_facts;
 use crate::{Component, Delivery, ImageReference, Problem, SecretKey, SiteKind, resolve, suggest};
 
@@ -368,6 +368,23 @@ fn check_lists(catalog: &Catalog, problems: &mut Vec<Problem>) {
                 listed.insert(name);
             }
         }
+        for (group, names) in &edition.value.add_on_groups {
+            if catalog.components.contains_key(group) {
+                problems.push(
+                    edition
+                        .problem(
+                            &["addOnGroups", group],
+                            format!("`{group}` is a component too"),
+                        )
+                        .remedy("give the group another name"),
+                );
+            }
+            for (index, name) in names.iter().enumerate() {
+                let path = ["addOnGroups", group, &index.to_string()];
+                known(catalog, edition, &path, name, problems);
+                listed.insert(name);
+            }
+        }
     }
     for (name, component) in &catalog.components {
         if !listed.contains(name.as_str()) {
@@ -394,7 +411,8 @@ fn check_edition(catalog: &Catalog, name: &str, problems: &mut Vec<Problem>) {
     let add_ons: Vec<String> = lineage(catalog, name)
         .into_iter()
         .flatten()
-        .flat_map(|edition| edition.value.add_ons.iter().cloned())
+        .flat_map(|edition| own_add_ons(&edition.value).into_keys())
+        .map(str::to_owned)
         .collect();
     for with in std::iter::once(Vec::new()).chain(add_ons.into_iter().map(|name| vec![name])) {
         match choose(catalog, name, &with) {

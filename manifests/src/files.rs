@@ -258,6 +258,9 @@ pub struct Edition {
     /// The components that `--with` may add.
     #[serde(default)]
     pub add_ons: Vec<String>,
+    /// Names under which `--with` adds several components at once, each an add-on by this too.
+    #[serde(default)]
+    pub add_on_groups: BTreeMap<String, Vec<String>>,
 }
 
 /// `sites/<kind>.yaml`: what a kind of site changes.

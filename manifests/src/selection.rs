@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{Catalog, Sourced};
-use crate::{Component, Delivery, Problem, SiteKind, suggest};
+use crate::{Component, Delivery, Edition, Problem, SiteKind, suggest};
 
 /// Capabilities that one component at most may provide on a site.
 const EXCLUSIVE: [&str; 2] = ["cni", "ingress"];
@@ -22,23 +22,21 @@ pub(crate) fn choose<'a>(
 ) -> Result<Chosen<'a>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    let mut add_ons: BTreeSet<&str> = BTreeSet::new();
+    let mut add_ons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for edition in lineage(catalog, edition).map_err(|problem| vec![problem])? {
         names.extend(edition.value.components.iter().map(String::as_str));
-        add_ons.extend(edition.value.add_ons.iter().map(String::as_str));
+        add_ons.extend(own_add_ons(&edition.value));
     }
     for name in with {
         match add_ons.get(name.as_str()) {
-            Some(name) => {
-                names.insert(name);
-            }
+            Some(added) => names.extend(added),
             None if names.contains(name.as_str()) => {}
             None => problems.push(
                 Problem::new(
                     format!("editions/{edition}.yaml"),
                     format!("`{name}` is not an add-on of edition {edition}"),
                 )
-                .remedy(suggest(name, add_ons.iter().copied())),
+                .remedy(suggest(name, add_ons.keys().copied())),
             ),
         }
     }
@@ -59,12 +57,26 @@ pub(crate) fn choose<'a>(
     }
 }
 
+/// Lists what `--with` may name of an edition's own, each with the components that it adds.
+pub(crate) fn own_add_ons(edition: &Edition) -> BTreeMap<&str, Vec<&str>> {
+    let single = edition.add_ons.iter().map(String::as_str);
+    let grouped = edition.add_on_groups.values().flatten().map(String::as_str);
+    let mut add_ons: BTreeMap<&str, Vec<&str>> = single
+        .chain(grouped)
+        .map(|name| (name, vec![name]))
+        .collect();
+    for (name, members) in &edition.add_on_groups {
+        add_ons.insert(name, members.iter().map(String::as_str).collect());
+    }
+    add_ons
+}
+
 /// Returns an edition after all those that it extends.
 pub(crate) fn lineage<'a>(
     catalog: &'a Catalog,
     edition: &'a str,
-) -> Result<Vec<&'a Sourced<crate::Edition>>, Problem> {
-    let mut line: Vec<&Sourced<crate::Edition>> = Vec::new();
+) -> Result<Vec<&'a Sourced<Edition>>, Problem> {
+    let mut line: Vec<&Sourced<Edition>> = Vec::new();
     let mut next = Some(edition);
     while let Some(name) = next {
         let known = || catalog.editions.keys().map(String::as_str);

@@ -96,6 +96,8 @@ facts! {
     RegistryProject = "registryProject" from "registry.project",
     /// The PEM text of the registry's certificate authority.
     RegistryCa = "registryCa" from "registry.caFile",
+    /// The PEM text of every public key that bundles are trusted by, one after another.
+    TrustedKeys = "trustedKeys" from "/etc/airgap/trusted.d",
     /// The default storage class; the kind of site knows it.
     StorageClass = "storageClass" from "the kind of site",
     /// The class of the cluster's ingress controller: `traefik` or `nginx`.

@@ -67,6 +67,19 @@ fn a_component_that_no_edition_lists() {
 }
 
 #[test]
+fn a_group_of_add_ons_that_is_no_group() {
+    let with = |group: &str| {
+        let groups = format!("addOnGroups: {{{group}}}\ncomponents:");
+        Files::shipped().replace("editions/standard.yaml", "components:", &groups)
+    };
+    one(&with("store: [seaweedf]"), "`seaweedf`");
+    one(
+        &with("longhorn: [seaweedfs]"),
+        "`longhorn` is a component too; give the group another name",
+    );
+}
+
+#[test]
 fn editions_that_extend_each_other_in_a_circle() {
     one(
         &Files::shipped().replace(

@@ -12,7 +12,8 @@ use crate::support::{Files, full_lock};
 
 const EDITIONS: [&str; 3] = ["community", "standard", "enterprise"];
 
-fn resolved(edition: &str, with: &[&str]) -> ResolvedEdition {
+/// Resolves an edition of the shipped catalog, with add-ons.
+pub(crate) fn resolved(edition: &str, with: &[&str]) -> ResolvedEdition {
     let catalog = Catalog::builtin().unwrap();
     let with: Vec<String> = with.iter().map(|name| (*name).to_owned()).collect();
     resolve(
@@ -25,7 +26,8 @@ fn resolved(edition: &str, with: &[&str]) -> ResolvedEdition {
     .unwrap()
 }
 
-fn facts(site: SiteKind) -> SiteFacts {
+/// Returns what a complete inventory tells.
+pub(crate) fn facts(site: SiteKind) -> SiteFacts {
     let facts = SiteFacts::new()
         .with(Fact::Cluster, "prod")
         .with(Fact::Domain, "platform.corp.example")
@@ -36,6 +38,10 @@ fn facts(site: SiteKind) -> SiteFacts {
         .with(
             Fact::RegistryCa,
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .with(
+            Fact::TrustedKeys,
+            "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n",
         )
         .with(Fact::Nodes, 5)
         .with(Fact::Servers, 3)
@@ -331,6 +337,25 @@ fn an_add_on_replaces_what_it_says_and_only_listed_ones_are_taken() {
         problems[0].to_string().contains("did you mean `standard`?"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn one_name_adds_a_group_of_components() {
+    let files = Files::shipped().replace(
+        "editions/standard.yaml",
+        "  - seaweedfs\n",
+        "addOnGroups:\n  store: [seaweedfs]\n",
+    );
+    let catalog = files.load().unwrap();
+    let lock = full_lock(&catalog);
+    let has = |with: &[String]| {
+        let resolved = resolve(&catalog, &lock, "standard", with, "linux/amd64").unwrap();
+        resolved.components.contains_key("seaweedfs")
+    };
+    assert!(!has(&[]));
+    assert!(has(&["store".to_owned()]));
+    // its members may be chosen one by one as well
+    assert!(has(&["seaweedfs".to_owned()]));
 }
 
 #[test]

@@ -92,11 +92,7 @@ impl TrustRoot {
         let policy: Policy = serde_saphyr::from_str(text).map_err(|e| invalid(e.to_string()))?;
         self.revoked.extend(policy.revoked);
         self.threshold = policy.threshold;
-        let usable = self
-            .keys
-            .iter()
-            .filter(|key| !self.revoked.contains(&key.key_id()))
-            .count();
+        let usable = self.usable().count();
         if self.threshold == 0 {
             return Err(invalid("threshold must be at least 1".to_owned()));
         }
@@ -127,6 +123,13 @@ impl TrustRoot {
     #[must_use]
     pub fn keys(&self) -> &[PublicKey] {
         &self.keys
+    }
+
+    /// Iterates over the keys without the revoked ones.
+    pub fn usable(&self) -> impl Iterator<Item = &PublicKey> {
+        self.keys
+            .iter()
+            .filter(|key| !self.revoked.contains(&key.key_id()))
     }
 
     /// Returns the ids of the keys that are trusted no more.

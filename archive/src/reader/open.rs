@@ -122,6 +122,7 @@ pub(super) fn open(path: &Utf8Path, trust: &TrustRoot, options: &OpenOptions) ->
         index_digest,
         whole_digest,
         signed_by,
+        trusted_keys: trust.usable().cloned().collect(),
         shown_key: first.key,
         volumes,
         frames: store,

@@ -5,8 +5,14 @@ use serde_json::{Map, Value, json};
 
 use crate::Inventory;
 
-/// Collects the facts of a site over those its kind knows by itself; `registry_ca` is the PEM text of the registry's CA.
-pub fn facts(inventory: &Inventory, plan: &SitePlan, registry_ca: Option<&str>) -> SiteFacts {
+/// Collects the facts of a site over those its kind knows by itself; `registry_ca` is the PEM text of the registry's CA,
+/// `trusted_keys` that of the public keys that the site trusts.
+pub fn facts(
+    inventory: &Inventory,
+    plan: &SitePlan,
+    registry_ca: Option<&str>,
+    trusted_keys: &str,
+) -> SiteFacts {
     let mut facts = SiteFacts::new();
     let mut set = |fact: Fact, value: Option<Value>| {
         if let Some(value) = value {
@@ -27,6 +33,7 @@ pub fn facts(inventory: &Inventory, plan: &SitePlan, registry_ca: Option<&str>) 
         Some(json!(inventory.registry.project)),
     );
     set(Fact::RegistryCa, registry_ca.map(Value::from));
+    set(Fact::TrustedKeys, Some(json!(trusted_keys)));
     set(
         Fact::ApiVip,
         inventory.network.api_vip.map(|vip| json!(vip.to_string())),
