@@ -10,8 +10,8 @@ use std::{
 };
 
 use airgap_manifests::{
-    Catalog, FoundImage, ImageLock, KnownImages, NeededRendering, Rendered, RenderedImages,
-    find_images, to_yaml,
+    Catalog, Component, FoundImage, ImageLock, KnownImages, NeededRendering, Rendered,
+    RenderedImages, find_images, to_yaml,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
@@ -186,9 +186,10 @@ fn render(
     };
     let text = helm.template(needed, kube_version, path).map_err(refused)?;
     let again = helm.template(needed, kube_version, path).map_err(refused)?;
-    if let Some(template) = difference(&text, &again) {
+    let declared = declared(needed.component);
+    if let Some(template) = difference(&text, &again, &declared) {
         return Err(unusable(format!(
-            "it renders differently every time, in {template}; let a secret made on site take the place of what is random"
+            "it renders differently every time, in {template}; let a secret made on site take the place of what is random, or declare it under `ignoreDifferences`"
         )));
     }
     let mut images = Vec::new();
@@ -227,11 +228,32 @@ fn documents(text: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
+/// Lists the keys that the component says differ for ever, as lines begin with them.
+fn declared(component: &Component) -> Vec<String> {
+    let pointers = component
+        .ignore_differences
+        .iter()
+        .flat_map(|ignored| &ignored.json_pointers);
+    pointers
+        .filter_map(|pointer| pointer.rsplit('/').next())
+        .map(|key| format!("{key}:"))
+        .collect()
+}
+
 /// Names the first template that two renderings disagree in. Hooks do not count: each sync makes them anew, and nobody
-/// compares them.
-fn difference(one: &str, other: &str) -> Option<String> {
+/// compares them. Nor do lines that begin with a key of `declared`.
+fn difference(one: &str, other: &str, declared: &[String]) -> Option<String> {
     let hook = |part: &str| part.contains("helm.sh/hook\"") || part.contains("helm.sh/hook:");
-    let kept = |text| -> Vec<_> { documents(text).filter(|(_, part)| !hook(part)).collect() };
+    let ignored = |line: &&str| {
+        let line = line.trim_start();
+        declared.iter().any(|key| line.starts_with(key.as_str()))
+    };
+    let kept = |text| -> Vec<(String, Vec<&str>)> {
+        documents(text)
+            .filter(|(_, part)| !hook(part))
+            .map(|(name, part)| (name, part.lines().filter(|line| !ignored(line)).collect()))
+            .collect()
+    };
     let (one, other) = (kept(one), kept(other));
     if one.len() != other.len() {
         return Some("the number of objects".to_owned());
@@ -292,13 +314,19 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(found[1].0, "a/templates/y.yaml");
         assert_eq!(found[1].1["kind"], "C");
-        assert_eq!(difference(TEXT, TEXT), None);
+        assert_eq!(difference(TEXT, TEXT, &[]), None);
         let hook = TEXT.replace("kind: B", "kind: B\nhelm.sh/hook: pre-install");
-        assert_eq!(difference(&hook, &hook.replace('B', "D")), None);
+        assert_eq!(difference(&hook, &hook.replace('B', "D"), &[]), None);
         assert_eq!(
-            difference(TEXT, &TEXT.replace('B', "D")).unwrap(),
+            difference(TEXT, &TEXT.replace('B', "D"), &[]).unwrap(),
             "a/templates/y.yaml"
         );
+        // what a component says to differ for ever is no difference
+        let random = TEXT.replace("kind: C", "  rollme: x7Qa1");
+        let declared = ["rollme:".to_owned()];
+        let again = random.replace("x7Qa1", "bb3Zz");
+        assert_eq!(difference(&random, &again, &declared), None);
+        assert!(difference(&random, &again, &[]).is_some());
         assert!(
             objects("# Source: a/b.yaml\na: [\n")
                 .unwrap_err()
