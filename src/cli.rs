@@ -9,8 +9,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    bundle, cache, diff, extract, inspect, install, inventory, keygen, lock, preflight, sign,
-    status, util, verify,
+    bundle, cache, catalog, diff, extract, inspect, install, inventory, keygen, lock, preflight,
+    sign, status, util, verify,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -147,8 +147,9 @@ pub(crate) struct SourceArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Keygen(keygen::Args),
+    Catalog(catalog::Args),
     Lock(lock::Args),
-    Bundle(bundle::Args),
+    Bundle(Box<bundle::Args>),
     Sign(sign::Args),
     Verify(verify::Args),
     Inspect(inspect::Args),
@@ -168,6 +169,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Keygen(_) => "keygen",
+            Self::Catalog(_) => "catalog",
             Self::Lock(_) => "lock",
             Self::Bundle(_) => "bundle",
             Self::Sign(_) => "sign",

@@ -5,6 +5,7 @@
 
 pub(crate) mod bundle;
 pub(crate) mod cache;
+pub(crate) mod catalog;
 pub(crate) mod diff;
 pub(crate) mod extract;
 pub(crate) mod inspect;
@@ -28,6 +29,7 @@ use crate::ui::Ui;
 pub(crate) async fn run(command: Command, ui: Arc<Ui>) -> Result<(), CommandError> {
     match command {
         Command::Keygen(args) => blocking(move || args.run(&ui)).await,
+        Command::Catalog(args) => blocking(move || args.run(&ui)).await,
         Command::Lock(args) => args.run(ui).await,
         Command::Bundle(args) => args.run(ui).await,
         Command::Sign(args) => blocking(move || args.run(&ui)).await,

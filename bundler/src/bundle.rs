@@ -43,6 +43,8 @@ pub struct BundleRequest<'a> {
     pub edition: &'a str,
     /// Add-ons of the edition.
     pub with: &'a [String],
+    /// Ids of licences that somebody accepted, for components that demand it.
+    pub accepted: &'a [String],
     /// The platform.
     pub platform: BundlePlatform,
     /// The file to write, `….tar.zst`; see [`default_file_name`].

@@ -160,6 +160,10 @@ fn generated_chart(chart: &ResolvedChart) -> PlanItem {
 
 /// Resolves the edition of a request, and compares it with what its charts were rendered to; every problem at once.
 pub(crate) fn resolved(request: &BundleRequest<'_>) -> Result<ResolvedEdition> {
+    request
+        .catalog
+        .check_accepted(request.edition, request.with, request.accepted)
+        .map_err(Error::Catalog)?;
     let resolved = resolve(
         request.catalog,
         request.lock,

@@ -45,6 +45,7 @@ fn process_of_its_own() {
         lock: &lock,
         edition: "small",
         with: &[],
+        accepted: &[],
         platform: airgap_bundler::BundlePlatform::LinuxAmd64,
         output: &output,
         source_date: None,

@@ -320,6 +320,7 @@ impl World {
             lock: &self.lock,
             edition: "small",
             with: &[],
+            accepted: &[],
             platform: BundlePlatform::LinuxAmd64,
             output,
             source_date: None,

@@ -1,4 +1,4 @@
-//! Rewrites images.lock and rendered/ after a change of the catalog, without asking any registry.
+//! Rewrites images.lock, rendered/ and docs/catalog.md after a change of the catalog, without asking any registry.
 //!
 //! Known digests stay, new entries are written unlocked, entries that nothing refers to go. Records that helm made stay while
 //! chart and values do; others hold the components' own lists. Run it from the repository's root:
@@ -6,7 +6,9 @@
 
 use std::process::ExitCode;
 
-use airgap_manifests::{Catalog, ChartRecord, ImageLock, Problem, RenderedImages};
+use airgap_manifests::{
+    Catalog, ChartRecord, ImageLock, Problem, RenderedImages, catalog_markdown,
+};
 
 fn main() -> ExitCode {
     match relock() {
@@ -35,5 +37,13 @@ fn relock() -> Result<(), Vec<Problem>> {
         )]
     })?;
     let records = catalog.fresh_records(&lock, &RenderedImages::new());
-    ChartRecord::write_all(&records, "manifests".into()).map(|_| ())
+    ChartRecord::write_all(&records, "manifests".into())?;
+    let document = "docs/catalog.md";
+    let text = catalog_markdown(&catalog.with_records(records), &lock);
+    fs_err::write(document, text).map_err(|error| {
+        vec![Problem::new(
+            document,
+            format!("cannot be written: {}", error.kind()),
+        )]
+    })
 }

@@ -19,6 +19,7 @@ mod files;
 mod image;
 mod lock;
 mod objects;
+mod overview;
 mod problem;
 mod record;
 mod render;
@@ -42,6 +43,7 @@ pub use lock::{
     LockedManifest,
 };
 pub use objects::{OBJECTS_CHART, ObjectEntry, objects_chart, objects_chart_ref};
+pub use overview::{ComponentRow, EditionRow, ImageRow, catalog_markdown};
 pub use problem::{Problem, did_you_mean, suggest};
 pub use record::{ChartRecord, FACTS, NeededRendering, Rendered, RenderedImages, RenderingRecord};
 pub use render::{MAX_INLINE_CHART_BYTES, RenderError, render_static, render_values, to_yaml};

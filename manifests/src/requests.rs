@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The sum of what a component's pods request, in Kubernetes' own notation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requests {
     /// Processor time: `500m`, `2`.

@@ -1,6 +1,6 @@
 //! The shipped catalog: valid, in step with images.lock, and as the design wants it.
 
-use airgap_manifests::{Catalog, Delivery, ImageLock, SiteKind, unlocked};
+use airgap_manifests::{Catalog, Delivery, ImageLock, SiteKind, catalog_markdown, unlocked};
 use camino::Utf8Path;
 
 fn root() -> &'static Utf8Path {
@@ -140,4 +140,59 @@ fn the_six_hosts_of_the_core_and_those_beyond_are_mirrored() {
     ] {
         assert!(hosts.iter().any(|known| known == host), "{host}");
     }
+}
+
+#[test]
+fn the_document_of_the_catalog_is_what_the_catalog_says() {
+    let text = catalog_markdown(
+        &Catalog::builtin().unwrap(),
+        &Catalog::builtin_lock().unwrap(),
+    );
+    assert!(
+        text == fs_err::read_to_string(root().join("../docs/catalog.md")).unwrap(),
+        "docs/catalog.md is stale: run `cargo run -p airgap-manifests --example relock`"
+    );
+}
+
+/// The user's own rule: what the editions share is the larger part by far.
+#[test]
+fn the_three_editions_share_at_least_four_fifths_of_their_manifest_lines() {
+    use std::collections::BTreeMap;
+
+    let catalog = Catalog::builtin().unwrap();
+    let lines = |folder: &str, name: &str| -> usize {
+        let text =
+            fs_err::read_to_string(root().join(folder).join(format!("{name}.yaml"))).unwrap();
+        text.lines()
+            .filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'))
+            .count()
+    };
+    // a line is shared where every edition that carries its component carries it from the same file, and edition-specific
+    // where it stands in an edition's own file, or holds only beside components that not all of those editions have
+    let mut own = 0;
+    let mut all = 0;
+    for edition in catalog.editions() {
+        own += lines("editions", &edition.name);
+    }
+    let mut beside: BTreeMap<String, usize> = BTreeMap::new();
+    for component in catalog.components() {
+        all += lines("components", &component.name);
+        let with = component.values_with.iter().map(|with| {
+            airgap_manifests::to_yaml(&serde_json::Value::Object(with.values.clone()))
+                .unwrap()
+                .lines()
+                .count()
+                + 1
+        });
+        let needs = component.needs_with.len();
+        *beside.entry(component.name.clone()).or_default() += with.sum::<usize>() + needs;
+    }
+    for site in SiteKind::ALL {
+        all += lines("sites", site.name());
+    }
+    all += own;
+    let differing = own + beside.values().sum::<usize>();
+    let share = 100 * (all - differing) / all;
+    println!("the editions share {share} % of their {all} manifest lines; {differing} differ");
+    assert!(share >= 80, "only {share} %");
 }

@@ -7,6 +7,7 @@ use airgap_bundler::{
     BundlePlan, BundlePlatform, BundleRequest, Bundled, InstallerBinary, bundle, default_file_name,
     delta_file_name, plan,
 };
+use airgap_manifests::Component;
 use airgap_signing::{PublicKey, SigningKey, TrustRoot};
 use camino::Utf8PathBuf;
 
@@ -15,6 +16,7 @@ use crate::error::CommandError;
 use crate::keys::{DEFAULT_PRIVATE_KEY, PassphraseArgs};
 use crate::progress::{BundlerEvents, Progress};
 use crate::render;
+use crate::sources::Sources;
 use crate::ui::{Style, Ui};
 
 /// Make the one signed file that carries an edition
@@ -32,6 +34,11 @@ pub(crate) struct Args {
     /// Add an optional component (can be repeated)
     #[arg(long, value_name = "COMPONENT")]
     with: Vec<String>,
+    /// Accept the licence that a component demands to have accepted (can be repeated)
+    ///
+    /// `airgap catalog licences` tells which do, and why.
+    #[arg(long, value_name = "ID")]
+    accept_licence: Vec<String>,
     /// Sign with this private key (can be repeated) [default: airgap.key, where `airgap keygen` leaves it]
     ///
     /// The first one signs the bundle; each further one countersigns it, for when keys rotate.
@@ -131,6 +138,7 @@ impl Args {
             lock,
             edition: &self.edition,
             with: &self.with,
+            accepted: &self.accept_licence,
             platform: self.platform,
             output: &output,
             source_date,
@@ -148,7 +156,9 @@ impl Args {
         };
         let cache = self.source.open_cache()?;
         if self.dry_run {
-            return show_plan(&ui, &plan(&request, &cache)?);
+            show_plan(&ui, &plan(&request, &cache)?)?;
+            self.licences(&ui, &sources);
+            return Ok(());
         }
         fs_err::create_dir_all(&self.output).map_err(|source| {
             CommandError::failed_with("failed to make the output folder", source)
@@ -166,7 +176,25 @@ impl Args {
         .await?;
         events.finish();
         progress.clear();
-        show(&ui, &bundled)
+        show(&ui, &bundled)?;
+        self.licences(&ui, &sources);
+        Ok(())
+    }
+
+    /// Tells what goes with the bundle to whoever gets it.
+    fn licences(&self, ui: &Ui, sources: &Sources) {
+        let chosen = sources.catalog.chosen(&self.edition, &self.with, None);
+        let lines: Vec<String> = chosen
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(licence_notes)
+            .collect();
+        if !lines.is_empty() {
+            ui.status("\nLicences that the customer must be told of:");
+            for line in lines {
+                ui.status(format!("  {line}"));
+            }
+        }
     }
 
     fn keys(&self) -> Result<Arc<[SigningKey]>, CommandError> {
@@ -212,6 +240,18 @@ impl Args {
             .hint("name the program with `--installer`")
         })
     }
+}
+
+/// What must be said of a component's licence, a line each.
+fn licence_notes(component: &Component) -> Vec<String> {
+    let title = &component.title;
+    let notice = component
+        .notice
+        .iter()
+        .map(|notice| format!("{title}: {notice}"));
+    let resold = component.redistribution.iter();
+    let resold = resold.map(|what| format!("{title}: not to be resold: {what}"));
+    notice.chain(resold).collect()
 }
 
 /// The architecture as Go and Debian call it.
