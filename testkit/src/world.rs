@@ -11,7 +11,7 @@ mod images;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use airgap_manifests::{Catalog, Component, Delivery};
+use airgap_manifests::{Catalog, Component, Delivery, ImageLock};
 use base64::Engine as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -304,6 +304,14 @@ impl World {
             })
             .collect();
         format!("{:#}\n", serde_json::json!({"auths": auths}))
+    }
+}
+
+/// Takes out of a lock what stand-ins cannot have, the digests of publishers' charts: one that was published must never change, so
+/// `lock` would refuse them.
+pub fn forget_charts(lock: &mut ImageLock) {
+    for chart in &mut lock.charts {
+        (chart.sha256, chart.size, chart.source) = (None, None, None);
     }
 }
 

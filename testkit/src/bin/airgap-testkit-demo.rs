@@ -10,14 +10,14 @@
 
 use std::{error::Error, fmt::Write as _, io::Write as _, process::ExitCode};
 
-use airgap_manifests::Catalog;
+use airgap_manifests::{Catalog, ImageLock, Problem};
 use airgap_testkit::{
     cluster::{self, ClusterSpec},
     docker::Docker,
     node_image, program,
     release::standin_binary,
     site::Site,
-    world::World,
+    world::{World, forget_charts},
 };
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand};
@@ -42,6 +42,9 @@ enum Command {
         /// Publishers' own charts
         #[arg(long)]
         charts: Option<Utf8PathBuf>,
+        /// A copy of images.lock, whose charts are unlocked: most of them are stand-ins here
+        #[arg(long)]
+        lock: Option<Utf8PathBuf>,
     },
     /// Build the nodes' system, where it is not there yet
     NodeImage,
@@ -88,11 +91,18 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             folder,
             manifests,
             charts,
+            lock,
         } => {
-            let catalog = Catalog::load(&manifests).map_err(|problems| {
+            let lines = |problems: Vec<Problem>| {
                 let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 lines.join("\n")
-            })?;
+            };
+            if let Some(path) = lock {
+                let mut lock = ImageLock::load(&path).map_err(lines)?;
+                forget_charts(&mut lock);
+                fs_err::write(&path, lock.to_yaml())?;
+            }
+            let catalog = Catalog::load(&manifests).map_err(lines)?;
             let world = World::start(&catalog, &standin_binary()?, charts.as_deref())?;
             world.write_access(&folder)?;
             ready(&format!("{} images", world.images().len()))?;
