@@ -70,8 +70,8 @@ class Data:
         part = self.root / f"part-{number}"
         level = 6 if number % 5 == 4 else 1
         names, raw = [], 0
-        # files of /usr shrink to about two fifths
-        while raw < wanted * 2.4:
+        # files of /usr shrink to a little more than a third
+        while raw < wanted * 2.75:
             path, size = choose.choice(self.files)
             names.append(path)
             raw += size

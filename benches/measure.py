@@ -7,28 +7,20 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 
 
 @dataclass
 class Usage:
-    """What commands took, one after the other; of memory, the most that any process had."""
+    """What a command took: of a line of shell, the memory is the shell's alone."""
 
     wall: float = 0.0
     cpu: float = 0.0
     rss: int = 0
     written: int = 0
     output: str = ""
-
-    def __add__(self, other):
-        return Usage(
-            self.wall + other.wall,
-            self.cpu + other.cpu,
-            max(self.rss, other.rss),
-            self.written + other.written,
-            self.output + other.output,
-        )
 
 
 def _written(pid):
@@ -42,6 +34,17 @@ def _written(pid):
     return 0
 
 
+def _watch(pid, ended, most):
+    """Keeps the most memory a program had. What wait4 says begins with what this process had when it forked."""
+    while not ended.wait(0.003):
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                found = next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
+        except OSError:
+            return
+        most[0] = max(most[0], found * 1024)
+
+
 def run(command, cwd=None, env=None):
     """Runs one command to its end; a list is a program with arguments, a text is bash's."""
     if isinstance(command, str):
@@ -51,9 +54,14 @@ def run(command, cwd=None, env=None):
         started = time.perf_counter()
         child = subprocess.Popen(
             [str(word) for word in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+        ended, most = threading.Event(), [0]
+        watch = threading.Thread(target=_watch, args=(child.pid, ended, most))
+        watch.start()
         complaint = child.stderr.read()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         wall = time.perf_counter() - started
+        ended.set()
+        watch.join()
         written = _written(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -64,7 +72,7 @@ def run(command, cwd=None, env=None):
             f"failed ({child.returncode}): {' '.join(map(str, command))}\n"
             f"{output[-3000:]}{complaint.decode(errors='replace')[-3000:]}"
         )
-    return Usage(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, written, output)
+    return Usage(wall, usage.ru_utime + usage.ru_stime, most[0], written, output)
 
 
 def interleaved(times, *sides):

@@ -11,13 +11,16 @@ mod stream;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use airgap_archive::VerifiedArchive;
-use airgap_registry::{ManifestReference, RepositoryName, SiteRegistry, TagOutcome};
+use airgap_registry::{ManifestReference, Pace, RepositoryName, SiteRegistry, TagOutcome};
 pub use contents::{Artifact, Contents, Kind};
-use futures_util::{StreamExt, TryStreamExt, stream as streams};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self as streams, FuturesUnordered},
+};
 use left_out::LeftOut;
 use oci_spec::image::Digest;
 use serde::Serialize;
@@ -218,55 +221,58 @@ impl PushPlan {
     ) -> Result<()> {
         // a blob that is being sent holds up to four frames of the archive's pool, whatever was asked for
         let uploads = jobs.clamp(1, stream::MOST_UPLOADS);
-        let stop = AtomicBool::new(false);
         let unproven = self.left_out.iter().filter(|layer| layer.holder.is_none());
         match unproven.count() {
             0 => {}
             layers => return Err(left_out::unproven(archive, layers)),
         }
-        self.each(&self.left_out, jobs, &stop, |layer| {
+        self.each(registry, &self.left_out, jobs, |layer| {
             left_out::mount(registry, archive, layer)
         })
         .await?;
-        self.each(&self.blobs, uploads, &stop, |blob| {
+        self.each(registry, &self.blobs, uploads, |blob| {
             push_blob(registry, archive, blob, report)
         })
         .await?;
-        self.each(&self.missing, jobs, &stop, |artifact| {
+        self.each(registry, &self.missing, jobs, |artifact| {
             push_manifests(registry, archive, artifact)
         })
         .await?;
-        self.each(&self.missing, jobs, &stop, |artifact| {
+        self.each(registry, &self.missing, jobs, |artifact| {
             push_tag(registry, archive, artifact, report)
         })
         .await
     }
 
+    /// Works on all items, as many at a time as help and at most `jobs`; each tells how many bytes it sent.
     async fn each<'a, T, F>(
         &self,
+        registry: &SiteRegistry,
         items: &'a [T],
         jobs: usize,
-        stop: &AtomicBool,
         work: impl Fn(&'a T) -> F,
     ) -> Result<()>
     where
-        F: Future<Output = Result<()>>,
+        F: Future<Output = Result<u64>>,
     {
-        let results: Vec<Result<()>> = streams::iter(items)
-            .map(|item| {
-                let task = work(item);
-                async {
-                    if stop.load(Ordering::Relaxed) {
-                        return Ok(());
-                    }
-                    task.await
-                        .inspect_err(|_| stop.store(true, Ordering::Relaxed))
-                }
-            })
-            .buffer_unordered(jobs.max(1))
-            .collect()
-            .await;
-        let mut errors: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
+        let mut waiting = items.iter();
+        let mut running = FuturesUnordered::new();
+        let mut pace = Pace::new(jobs);
+        let mut errors = Vec::new();
+        loop {
+            while errors.is_empty()
+                && running.len() < pace.limit()
+                && let Some(item) = waiting.next()
+            {
+                let (begun, task) = (Instant::now(), work(item));
+                running.push(async move { (task.await, begun.elapsed()) });
+            }
+            match running.next().await {
+                None => break,
+                Some((Ok(bytes), took)) => pace.ended(bytes, took, registry.complaints()),
+                Some((Err(error), _)) => errors.push(error),
+            }
+        }
         // of several failures, "do not trust" is the one to hear about
         let worst = errors
             .iter()
@@ -286,7 +292,7 @@ async fn push_blob(
     archive: &VerifiedArchive,
     blob: &BlobPush,
     report: Report<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     let mut holder = blob.holder.clone();
     let mut lacking = Vec::new();
     for repository in &blob.repositories {
@@ -320,7 +326,7 @@ async fn push_blob(
         size: blob.size,
         sent,
     });
-    Ok(())
+    Ok(if sent { blob.size } else { 0 })
 }
 
 /// Puts an artifact's manifests under their digests, children first.
@@ -328,7 +334,7 @@ async fn push_manifests(
     registry: &SiteRegistry,
     archive: &VerifiedArchive,
     artifact: &Artifact,
-) -> Result<()> {
+) -> Result<u64> {
     for (digest, media_type) in artifact
         .children
         .iter()
@@ -345,7 +351,7 @@ async fn push_manifests(
                 .await?;
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Points an artifact's tag at it; the registry's client reads it back.
@@ -354,9 +360,9 @@ async fn push_tag(
     archive: &VerifiedArchive,
     artifact: &Artifact,
     report: Report<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     let Some(tag) = &artifact.tag else {
-        return Ok(());
+        return Ok(0);
     };
     let bytes = archive.manifest(&artifact.digest)?;
     let outcome = registry
@@ -370,5 +376,5 @@ async fn push_tag(
     report(Event::PushedTag {
         name: artifact.name(),
     });
-    Ok(())
+    Ok(0)
 }

@@ -29,7 +29,7 @@ cluster:
   endpoint: k8s.corp.example
   tlsSans: [10.0.0.10]
   config: {cluster-cidr: 10.50.0.0/16}
-  serverConfig: {etcd-snapshot-retention: 12}
+  serverConfig: {etcd-snapshot-retention: 12, embedded-registry: true}
 network: {apiVip: 10.0.0.10, loadBalancerPools: [10.0.0.200-10.0.0.220]}
 registry:
   endpoint: harbor.corp.example:8443

@@ -6,7 +6,10 @@
 use std::{
     io,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,8 @@ pub(crate) struct HostOptions<'a> {
     pub(crate) connect_timeout: Duration,
     pub(crate) read_timeout: Option<Duration>,
     pub(crate) follow_redirects: bool,
+    /// Counts the answers 429.
+    pub(crate) complaints: Arc<AtomicU64>,
 }
 
 /// A client for one host.
@@ -43,6 +48,7 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) client: reqwest::Client,
     seen: Arc<Mutex<Option<Seen>>>,
+    complaints: Arc<AtomicU64>,
 }
 
 /// Returns `host` or `host:port` of a URL.
@@ -100,7 +106,12 @@ impl Host {
             seen
         };
         let client = builder.build().map_err(|error| setup(error.into()))?;
-        Ok(Self { name, client, seen })
+        Ok(Self {
+            name,
+            client,
+            seen,
+            complaints: Arc::clone(&options.complaints),
+        })
     }
 
     /// Tells what a request that got no answer died of.
@@ -158,6 +169,9 @@ impl Host {
     /// Tells what an answer means that is neither success nor known to the caller.
     pub(crate) async fn refusal(&self, response: Response, object: &str) -> (Failure, Refusal) {
         let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.complaints.fetch_add(1, Ordering::Relaxed);
+        }
         let retry_after = response
             .headers()
             .get(header::RETRY_AFTER)

@@ -16,6 +16,7 @@ mod error;
 mod http;
 mod manifest;
 mod name;
+mod pace;
 mod puller;
 mod resolve;
 mod retry;
@@ -27,6 +28,7 @@ pub use credentials::{Credentials, DockerConfig};
 pub use error::{Error, Result};
 pub use manifest::{MAX_MANIFEST_BYTES, RawManifest};
 pub use name::{ManifestReference, ProjectName, RepositoryName, Tag};
+pub use pace::Pace;
 pub use puller::{BlobBody, FileBody, Proxy, PullOptions, Puller};
 pub use retry::RetryPolicy;
 pub use site::{

@@ -9,7 +9,16 @@ mod body;
 mod challenge;
 mod fetch;
 
-use std::{collections::HashMap, fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -104,6 +113,8 @@ struct Shared {
     options: PullOptions,
     /// One client per host, made when it is first asked for.
     sources: Mutex<HashMap<String, Arc<Source>>>,
+    /// Answers 429 of all hosts.
+    complaints: Arc<AtomicU64>,
 }
 
 impl Puller {
@@ -117,8 +128,15 @@ impl Puller {
                 logins,
                 options,
                 sources,
+                complaints: Arc::default(),
             }),
         }
+    }
+
+    /// Returns how often any host answered 429 so far, for [`crate::Pace`].
+    #[must_use]
+    pub fn complaints(&self) -> u64 {
+        self.shared.complaints.load(Ordering::Relaxed)
     }
 
     /// Fetches the manifest that `reference` names now: by its digest if it has one, else by its tag.
@@ -308,7 +326,13 @@ impl Shared {
             Some(login) => Some(login.clone()),
             None => self.logins.login(&authority(url))?.cloned(),
         };
-        let source = Arc::new(Source::new(url, configured, login, &self.options)?);
+        let source = Arc::new(Source::new(
+            url,
+            configured,
+            login,
+            &self.options,
+            Arc::clone(&self.complaints),
+        )?);
         sources.insert(key, Arc::clone(&source));
         Ok(source)
     }

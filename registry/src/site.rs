@@ -211,6 +211,12 @@ impl SiteRegistry {
         }
     }
 
+    /// Returns how often the registry answered 429 so far, for [`crate::Pace`].
+    #[must_use]
+    pub fn complaints(&self) -> u64 {
+        self.shared.connection.complaints.load(Ordering::Relaxed)
+    }
+
     /// Returns `/v2/<project>/<repository>/<rest>`.
     fn path(&self, repository: &RepositoryName, rest: &str) -> String {
         format!("/v2/{}/{repository}/{rest}", self.shared.project)

@@ -74,7 +74,7 @@ pub(crate) struct Args {
     /// Show what would be fetched and written, and do nothing
     #[arg(long)]
     dry_run: bool,
-    /// Transfers at a time
+    /// Transfers at a time, at most: fewer where a registry complains or slows down
     #[arg(long, value_name = "N", default_value_t = 8)]
     jobs: usize,
     /// Seconds since 1970 that every time in the bundle says [default: when the lock was made]

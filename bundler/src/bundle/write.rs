@@ -1,14 +1,16 @@
 //! The long part: blobs arrive, the writer takes them, both at once.
 //!
-//! One task fetches, at most `jobs` blobs at a time, largest first; one thread writes, in the order of the format, and waits where
+//! One task fetches, as many blobs at a time as help and at most `jobs`, largest first; one thread writes, in the order of the format, and waits where
 //! a blob has not arrived. A blob of the cache that no longer hashes right is evicted by the writer and fetched again here.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use airgap_archive::{ArchiveWriter, BundleTree, WriteOptions, Written};
+use airgap_registry::{Pace, Puller};
 use airgap_signing::SigningKey;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use oci_spec::image::Digest;
@@ -104,9 +106,10 @@ pub(super) async fn write(
     tokio::pin!(writer);
 
     let mut arriving = FuturesUnordered::new();
+    let mut pace = Pace::new(request.jobs);
     let mut failure: Option<Error> = None;
     let written = loop {
-        while failure.is_none() && arriving.len() < request.jobs.max(1) {
+        while failure.is_none() && arriving.len() < pace.limit() {
             let Some(digest) = queue.pop_front() else {
                 break;
             };
@@ -114,8 +117,13 @@ pub(super) async fn write(
         }
         tokio::select! {
             written = &mut writer => break written,
-            Some((digest, result)) = arriving.next() => match result {
-                Ok(()) => arrivals.arrived(&digest),
+            Some((digest, result, took)) = arriving.next() => match result {
+                Ok(()) => {
+                    let bytes = all.get(&digest).and_then(|wanted| wanted.size);
+                    let complaints = fetcher.puller.map_or(0, Puller::complaints);
+                    pace.ended(bytes.unwrap_or_default(), took, complaints);
+                    arrivals.arrived(&digest);
+                }
                 Err(error) => {
                     failure.get_or_insert(error);
                     arriving.clear();
@@ -144,7 +152,8 @@ async fn fetch(
     all: &HashMap<Digest, Wanted>,
     digest: Digest,
     fetcher: Fetcher<'_>,
-) -> (Digest, Result<()>) {
+) -> (Digest, Result<()>, Duration) {
+    let begun = Instant::now();
     let result = match all.get(&digest) {
         Some(wanted) => fetcher.blob(wanted).await,
         None => Err(Error::NotCached {
@@ -159,5 +168,5 @@ async fn fetch(
             .unwrap_or_default();
         (fetcher.report)(Event::Done { object });
     }
-    (digest, result)
+    (digest, result, begun.elapsed())
 }

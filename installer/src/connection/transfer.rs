@@ -1,4 +1,4 @@
-//! Files to and from a host, by two fixed scripts that need nothing but coreutils.
+//! Files to and from a host, by two fixed scripts that need nothing but coreutils, and are faster with openssl.
 //!
 //! A file appears under its name only after its digest was right on the host and its bytes were flushed; on any failure, a lost
 //! connection included, the temporary file goes and the old content stays.
@@ -27,7 +27,10 @@ set -u
 path=$1 mode=$2 owner=$3 size=$4 sum=$5
 folder=${path%/*}
 part=$folder/.${path##*/}.airgap-part
-digest() { sha256sum <"$1" | cut -d ' ' -f 1; }
+# openssl hashes with the processor's own instructions, which many a sha256sum does not
+digest() {
+    if found=$(openssl dgst -sha256 -r <"$1" 2>/dev/null); then printf '%s\n' "${found%% *}"; else sha256sum <"$1" | cut -d ' ' -f 1; fi
+}
 free() { df -Pk "$folder" | awk 'NR == 2 { printf "%.0f\n", $4 * 1024 }'; }
 if [ -f "$path" ] && [ ! -L "$path" ] && [ "$(digest "$path")" = "$sum" ]; then
     [ "$(stat -c '%a %U:%G' "$path")" = "$mode $owner" ] && { echo same; exit 0; }

@@ -46,7 +46,6 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "disable-default-registry-endpoint",
         "airgap sets it, so that nothing is ever asked of the internet",
     ),
-    ("embedded-registry", "images come from the site registry"),
     (
         "airgap-extra-registry",
         "images come from the site registry",

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -51,6 +51,7 @@ impl Source {
         configured: Option<&HostConfig>,
         login: Option<Credentials>,
         options: &PullOptions,
+        complaints: Arc<AtomicU64>,
     ) -> Result<Self> {
         let identity = configured.and_then(|host| host.identity.as_ref());
         let host = Host::new(
@@ -64,6 +65,7 @@ impl Source {
                 connect_timeout: options.connect_timeout,
                 read_timeout: Some(options.read_timeout),
                 follow_redirects: true,
+                complaints,
             },
         )?;
         let secure = base.scheme() == "https";

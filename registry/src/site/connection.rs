@@ -1,6 +1,13 @@
 //! Requests to the site's registry: counted, with the login, each failure told apart.
 
-use std::{net::IpAddr, sync::atomic::Ordering, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -26,6 +33,7 @@ pub(super) struct Connection {
     host: Host,
     login: Option<(String, SecretString)>,
     pub(super) counters: Counters,
+    pub(super) complaints: Arc<AtomicU64>,
     pub(super) retry: RetryPolicy,
 }
 
@@ -40,6 +48,7 @@ impl Connection {
     pub(super) fn new(config: &SiteConfig) -> Result<Self> {
         let base = parse_endpoint(&config.endpoint)?;
         let addresses: &[IpAddr] = &config.addresses;
+        let complaints = Arc::<AtomicU64>::default();
         let host = Host::new(
             &base,
             &HostOptions {
@@ -52,6 +61,7 @@ impl Connection {
                 // a PUT is silent for as long as its body takes; each request has its own limit
                 read_timeout: None,
                 follow_redirects: false,
+                complaints: Arc::clone(&complaints),
             },
         )?;
         let login = config.login.clone();
@@ -60,6 +70,7 @@ impl Connection {
             host,
             login,
             counters: Counters::default(),
+            complaints,
             retry: config.retry,
         })
     }
