@@ -88,6 +88,8 @@ pub struct Demands {
     pub min_nodes: u32,
     /// Accept fewer hosts than that.
     pub allow_small: bool,
+    /// The bytes of memory that the site's components request together, as far as they state it.
+    pub memory: u64,
     /// Longhorn is among the components.
     pub longhorn: bool,
 }
@@ -139,6 +141,7 @@ pub fn preflight(inventory: &Inventory, demands: &Demands, gathered: Gathered<'_
     }
     network::between(&mut findings, inventory, gathered);
     site::nodes(&mut findings, inventory, demands);
+    site::memory(&mut findings, inventory, gathered.facts, demands);
     site::unique(&mut findings, gathered.facts);
     site::clusters(&mut findings, gathered.facts);
     let mut findings = findings.0;

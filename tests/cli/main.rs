@@ -9,6 +9,7 @@
 )]
 
 mod bundles;
+mod catalog;
 mod documents;
 mod frame;
 mod handover;

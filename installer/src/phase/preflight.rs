@@ -38,6 +38,11 @@ pub(crate) fn demands(
         release_bytes: desired.release_files.iter().map(|(_, put)| put.size).sum(),
         min_nodes: edition.min_nodes,
         allow_small,
+        memory: desired
+            .components()
+            .filter_map(|(_, component)| component.requests.as_ref())
+            .map(|requests| requests.memory.0)
+            .sum(),
         longhorn: desired.components().any(|(name, _)| name == "longhorn"),
     })
 }

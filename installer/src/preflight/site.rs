@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Demands, Findings, Severity};
+use super::{Demands, Findings, Severity, bytes};
 use crate::{Facts, Inventory};
 
 /// Numbers of servers and hosts.
@@ -32,6 +32,42 @@ pub(super) fn nodes(findings: &mut Findings, inventory: &Inventory, demands: &De
                     demands.min_nodes
                 ),
                 "add hosts, or accept less resilience with `--allow-small`".to_owned(),
+            ],
+        );
+    }
+}
+
+/// What a node needs for itself, in bytes: RKE2, the system, and room for what nobody requests.
+const MEMORY_OF_NODE: u64 = 2 << 30;
+
+/// Whether the hosts together have the memory that the platform requests. Only a warning: what is stated are estimates, and where pods fit
+/// is Kubernetes' to decide.
+pub(super) fn memory(
+    findings: &mut Findings,
+    inventory: &Inventory,
+    all: &[Facts],
+    demands: &Demands,
+) {
+    // of a host that did not answer nothing is known
+    if all.len() < inventory.hosts.len() {
+        return;
+    }
+    let room: u64 = all
+        .iter()
+        .map(|facts| facts.memory.saturating_sub(MEMORY_OF_NODE))
+        .fold(0, u64::saturating_add);
+    if room < demands.memory {
+        findings.add(
+            "site.memory",
+            Severity::Warning,
+            None,
+            [
+                format!("{} of memory beside what the nodes need", bytes(room)),
+                format!(
+                    "the platform's pods request {}: some would stay Pending",
+                    bytes(demands.memory)
+                ),
+                "add hosts or memory, or request less under `values`".to_owned(),
             ],
         );
     }

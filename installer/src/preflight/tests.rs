@@ -30,6 +30,7 @@ fn demands() -> Demands {
         release_bytes: 35 << 20,
         min_nodes: 1,
         allow_small: false,
+        memory: 0,
         longhorn: true,
     }
 }
@@ -390,4 +391,20 @@ fn what_is_the_same_on_several_hosts_is_one_group() {
         ("site.dns", vec![]),
     ];
     assert_eq!(groups, expected);
+}
+
+#[test]
+fn memory_that_all_hosts_together_do_not_have_is_warned_of() {
+    let hosts = [right("cp1"), right("w1")];
+    let with = |memory| Demands {
+        memory,
+        ..demands()
+    };
+    let ids = |memory| -> Vec<&'static str> {
+        let found = findings(&hosts, &[], &with(memory));
+        let ids = found.iter().map(|of| of.id);
+        ids.filter(|id| *id == "site.memory").collect()
+    };
+    assert_eq!(ids(28 * GIB), [""; 0]);
+    assert_eq!(ids(29 * GIB), ["site.memory"]);
 }
