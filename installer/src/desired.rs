@@ -27,6 +27,7 @@ use crate::{
         registries::{self, SiteRegistryRef},
         values,
     },
+    site_secrets::SiteSecrets,
 };
 
 /// Where RKE2's release files are staged on a host.
@@ -58,6 +59,7 @@ pub(crate) struct Desired<'a> {
     pub(crate) registry: SiteRegistryRef<'a>,
     pub(crate) ca_pem: Option<String>,
     pub(crate) push: (String, SecretString),
+    pub(crate) site_secrets: SiteSecrets,
     pub(crate) offer: Offer,
     pub(crate) runtime_image: String,
     pub(crate) decided: Rke2Config,
@@ -106,6 +108,7 @@ impl<'a> Desired<'a> {
             edition,
             registry,
             push: account_of(&inventory.registry.push, secrets, "registry.push")?,
+            site_secrets: SiteSecrets::of(inventory, secrets)?,
             offer: offer(archive),
             runtime_image: runtime_image(inventory, edition)?,
             decided: plan

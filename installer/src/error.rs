@@ -75,6 +75,22 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A component needs a secret of the site's own that hosts.yaml does not name.
+    #[error(
+        "secret {secret} of the platform needs what only the site has: set `{entry}` in hosts.yaml"
+    )]
+    SiteSecret {
+        /// The Secret's name.
+        secret: String,
+        /// The entry of hosts.yaml.
+        entry: &'static str,
+    },
+    /// The CA that hosts.yaml names cannot issue the platform's certificates.
+    #[error("`tls.issuer.ca` of hosts.yaml cannot issue certificates: {reason}")]
+    SiteCa {
+        /// Why.
+        reason: String,
+    },
     /// Preflight found errors, and nothing was changed.
     #[error("preflight found {} errors", .findings.iter().filter(|finding| finding.severity == Severity::Error).count())]
     Preflight {
@@ -209,7 +225,11 @@ impl Error {
             Self::Archive(error) if error.is_trust_failure() => ExitClass::DoNotTrust,
             Self::Damaged { .. } | Self::Refused(_) => ExitClass::DoNotTrust,
             Self::Preflight { .. } => ExitClass::Preflight,
-            Self::Secret(_) | Self::SiteFile { .. } | Self::Render { .. } => ExitClass::Usage,
+            Self::Secret(_)
+            | Self::SiteFile { .. }
+            | Self::SiteSecret { .. }
+            | Self::SiteCa { .. }
+            | Self::Render { .. } => ExitClass::Usage,
             Self::Hosts { failures } => failures
                 .iter()
                 .map(|(_, error)| error.class())

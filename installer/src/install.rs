@@ -144,9 +144,10 @@ impl<'a> Installer<'a> {
 
     fn desired(&self) -> Result<Desired<'_>> {
         let desired = Desired::of(self.inventory, &self.edition, self.archive, self.secrets)?;
-        look::secrets(&desired)
-            .iter()
-            .try_for_each(|(_, spec)| random::check(spec))?;
+        look::secrets(&desired).iter().try_for_each(|(_, spec)| {
+            random::check(spec)?;
+            desired.site_secrets.check(spec)
+        })?;
         Ok(desired)
     }
 

@@ -211,6 +211,8 @@ pub struct Aws {
     pub endpoints: BTreeMap<String, String>,
     /// The KMS key that unseals OpenBao.
     pub kms_key_id: Option<String>,
+    /// Buckets of the site's own, by what they keep: `loki`, `tempo`, `mimir`, `backup`.
+    pub buckets: BTreeMap<String, String>,
 }
 
 /// `registry`: the site's registry.

@@ -8,6 +8,10 @@ mod kubectl;
 mod node;
 mod state;
 
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 pub use kubeconfig::kubeconfig_for;
@@ -35,6 +39,19 @@ pub fn name_of(object: &Value) -> String {
         word(&object["kind"]),
         word(&object["metadata"]["name"])
     )
+}
+
+/// Returns what a Secret of the cluster holds, as far as it is text.
+pub(crate) fn secret_values(secret: &Value) -> BTreeMap<String, SecretString> {
+    let decode = |value: &Value| {
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(value.as_str()?)
+            .ok()?;
+        String::from_utf8(bytes).ok().map(SecretString::from)
+    };
+    let data = secret["data"].as_object().into_iter().flatten();
+    data.filter_map(|(key, value)| Some((key.clone(), decode(value)?)))
+        .collect()
 }
 
 /// Adds our label to an object.

@@ -26,6 +26,7 @@ pub mod record;
 pub mod render;
 pub mod report;
 pub mod secret;
+mod site_secrets;
 pub mod status;
 
 pub use command::{Command, Output};

@@ -3,7 +3,7 @@
 //! A folder `airgap-<cluster>`, 0700: the kubeconfig, the recovery folder (keep it offline), and a report for people. The report names the
 //! secret that holds a password and the line that shows it, never the password.
 
-use std::{fmt::Write as _, os::unix::fs::DirBuilderExt};
+use std::{collections::BTreeMap, fmt::Write as _, os::unix::fs::DirBuilderExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use secrecy::{ExposeSecret, SecretString};
@@ -33,6 +33,8 @@ pub struct InstallReport {
     pub nodes: Vec<NodeReport>,
     /// The components with their addresses.
     pub components: Vec<ComponentReport>,
+    /// Files of the recovery folder beside the cluster's token.
+    pub recovery: Vec<String>,
     /// Steps left to a person.
     pub manual_steps: Vec<String>,
     /// What the operator should know.
@@ -123,6 +125,13 @@ impl InstallReport {
             "  {}/recovery holds the cluster's token. Without it a backup of etcd cannot be restored.",
             self.folder
         );
+        for name in &self.recovery {
+            let _ = writeln!(
+                text,
+                "  {}/recovery/{name}: without it, what it unlocks is lost with the cluster.",
+                self.folder
+            );
+        }
         let _ = writeln!(text, "  Store it offline, then delete it here.");
         text
     }
@@ -133,7 +142,7 @@ pub(crate) fn write(
     folder: &Utf8Path,
     report: &InstallReport,
     kubeconfig: Option<&SecretString>,
-    token: Option<&SecretString>,
+    recovery: &BTreeMap<String, SecretString>,
 ) -> Result<u64> {
     make_folder(folder)?;
     let mut written = 0;
@@ -143,11 +152,11 @@ pub(crate) fn write(
             kubeconfig.expose_secret(),
         )?);
     }
-    if let Some(token) = token {
+    for (name, secret) in recovery {
         make_folder(&folder.join("recovery"))?;
         written += u64::from(write_private(
-            &folder.join("recovery/server-token"),
-            &format!("{}\n", token.expose_secret()),
+            &folder.join("recovery").join(name),
+            &format!("{}\n", secret.expose_secret()),
         )?);
     }
     written += u64::from(write_private(&folder.join("report.txt"), &report.text())?);

@@ -1,9 +1,12 @@
 //! What is written for each edition on each kind of site: node files and objects, byte for byte.
 
+mod cloud_controller;
+mod openbao;
+
 use std::fmt::Write as _;
 
 use airgap_installer::{
-    Inventory, Role,
+    Inventory,
     render::{
         NodeFile,
         argocd::{self, Application},
@@ -14,7 +17,8 @@ use airgap_installer::{
     },
 };
 use airgap_manifests::{
-    Catalog, ImageLock, LockedManifest, ResolvedEdition, SiteKind, render_values, resolve, to_yaml,
+    Catalog, ImageLock, LockedManifest, ResolvedEdition, SiteFacts, SiteKind, render_values,
+    resolve, to_yaml,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -30,7 +34,8 @@ cluster:
   tlsSans: [10.0.0.10]
   config: {cluster-cidr: 10.50.0.0/16}
   serverConfig: {etcd-snapshot-retention: 12, embedded-registry: true}
-network: {apiVip: 10.0.0.10, loadBalancerPools: [10.0.0.200-10.0.0.220]}
+network: {apiVip: 10.0.0.10, loadBalancerPools: [10.0.0.200-10.0.0.220, 10.0.1.0/28]}
+dns: {provider: rfc2136, server: 10.0.0.2, zone: platform.corp.example, tsigKeyName: airgap, tsigSecret: {file: ./tsig}}
 registry:
   endpoint: harbor.corp.example:8443
   addresses: [10.0.0.5]
@@ -55,7 +60,13 @@ metadata: {name: prod}
 site: aws
 domain: platform.corp.example
 cluster: {endpoint: nlb.internal.example}
-aws: {clusterName: prod, region: eu-central-1, vpcId: vpc-0a1b2c3d}
+aws:
+  clusterName: prod
+  region: eu-central-1
+  vpcId: vpc-0a1b2c3d
+  kmsKeyId: alias/openbao
+  buckets: {loki: prod-logs, tempo: prod-traces, mimir: prod-metrics, backup: prod-backup}
+dns: {provider: route53, zone: platform.corp.example}
 registry:
   endpoint: harbor.corp.example
   project: airgap
@@ -162,9 +173,20 @@ fn every_edition_on_every_kind_of_site() {
 
 #[test]
 fn containerd_and_argo_cd_find_everything_at_the_site() {
-    let edition = edition("standard");
-    let inventory = inventory(SiteKind::Onprem);
-    let plan = edition.site(SiteKind::Onprem).unwrap();
+    for name in ["community", "standard", "enterprise"] {
+        let edition = edition(name);
+        for site in SiteKind::ALL {
+            let text = at_the_site(&edition, site);
+            assert!(!text.contains("${site."), "a reference is left");
+            insta::assert_snapshot!(format!("{name}-{site}-objects"), text);
+        }
+    }
+}
+
+/// Renders what containerd is told of the registry, and every object of Argo CD's own, values included.
+fn at_the_site(edition: &ResolvedEdition, site: SiteKind) -> String {
+    let inventory = inventory(site);
+    let plan = edition.site(site).unwrap();
     let facts = values::facts(&inventory, plan, Some("PEM"), "PUBLIC KEYS");
     let registry = SiteRegistryRef {
         endpoint: &inventory.registry.endpoint,
@@ -184,58 +206,50 @@ fn containerd_and_argo_cd_find_everything_at_the_site() {
         .waves
         .iter()
         .flatten()
-        .filter_map(|name| {
-            let component = edition.components.get(name)?;
-            let chart = component.chart.clone()?;
-            let values = render_values(
-                &edition,
-                component,
-                SiteKind::Onprem,
-                &facts,
-                values::overrides(&inventory, name),
-            )
-            .unwrap();
-            Some(Application {
-                name: name.clone(),
-                namespace: component.namespace.clone(),
-                release: component.release_name.clone(),
-                chart: chart.name,
-                version: chart.version,
-                values: Value::Object(values),
-                ignore: component.ignore_differences.clone(),
-            })
-        })
+        .map(|name| application(edition, site, name, &facts))
         .collect();
-    let argo = &edition.components["argo-cd"];
-    let values = render_values(
-        &edition,
-        argo,
-        SiteKind::Onprem,
-        &facts,
-        values::overrides(&inventory, "argo-cd"),
-    )
-    .unwrap();
-    let mut objects = vec![
-        argocd::namespace("argocd", &argo.namespace_labels),
+    let argo = application(edition, site, "argo-cd", &facts);
+    let component = &edition.components["argo-cd"];
+    let objects = [
+        argocd::namespace("argocd", &component.namespace_labels),
         argocd::ca_config("PEM"),
         argocd::pull_secret(&registry).unwrap(),
         argocd::repository_secret("argocd", &registry),
-    ];
-    objects.push(
         argocd::helm_chart(
             &registry,
-            "argo-cd",
-            "argocd",
-            "argo-cd",
-            "10.1.1",
-            &Value::Object(values),
+            &argo.release,
+            &argo.namespace,
+            &argo.chart,
+            &argo.version,
+            &argo.values,
         )
         .unwrap(),
-    );
-    objects.push(argocd::application_set("argocd", &registry, &applications).unwrap());
+        argocd::application_set("argocd", &registry, &applications).unwrap(),
+    ];
     for object in &objects {
         let _ = writeln!(text, "---\n{}", to_yaml(object).unwrap());
     }
-    insta::assert_snapshot!("objects", text);
-    assert!(inventory.hosts.iter().any(|host| host.role == Role::Agent));
+    text
+}
+
+fn application(
+    edition: &ResolvedEdition,
+    site: SiteKind,
+    name: &str,
+    facts: &SiteFacts,
+) -> Application {
+    let component = &edition.components[name];
+    let inventory = inventory(site);
+    let overrides = values::overrides(&inventory, name);
+    let values = render_values(edition, component, site, facts, overrides).unwrap();
+    let chart = component.chart.clone().unwrap();
+    Application {
+        name: name.to_owned(),
+        namespace: component.namespace.clone(),
+        release: component.release_name.clone(),
+        chart: chart.name,
+        version: chart.version,
+        values: Value::Object(values),
+        ignore: component.ignore_differences.clone(),
+    }
 }

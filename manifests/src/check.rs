@@ -12,9 +12,11 @@ use camino::Utf8Path;
 use serde_json::Value;
 
 use crate::catalog::{Catalog, Sourced};
-use crate::selection::{choose, lineage, on_site, own_add_ons, waves};
+use crate::selection::{choose, lineage, on_site, waves};
 use crate::template::required_facts;
-use crate::{Component, Delivery, ImageReference, Problem, SecretKey, SiteKind, resolve, suggest};
+use crate::{
+    Component, Delivery, ImageReference, Problem, SecretKey, SiteKind, SiteSecret, resolve, suggest,
+};
 
 /// Checks a catalog as a whole.
 pub(crate) fn check(catalog: &Catalog) -> Vec<Problem> {
@@ -255,6 +257,22 @@ fn check_secrets(catalog: &Catalog, component: &Sourced<Component>, problems: &m
                         }
                     }
                 }
+                SecretKey::Htpasswd { of, .. }
+                    if !matches!(secret.keys.get(of), Some(SecretKey::Password { .. })) =>
+                {
+                    let message = format!(
+                        "`{key}` is made of key `{of}`, which is no password of the secret"
+                    );
+                    problems.push(component.problem(&path, message));
+                }
+                SecretKey::Site { from } => {
+                    let name = from.strip_suffix('?').unwrap_or(from);
+                    if let Err(remedy) = name.parse::<SiteSecret>() {
+                        let message =
+                            format!("`{from}` is nothing that hosts.yaml names a secret by");
+                        problems.push(component.problem(&path, message).remedy(remedy));
+                    }
+                }
                 _ => {}
             }
         }
@@ -411,8 +429,15 @@ fn check_edition(catalog: &Catalog, name: &str, problems: &mut Vec<Problem>) {
     let add_ons: Vec<String> = lineage(catalog, name)
         .into_iter()
         .flatten()
-        .flat_map(|edition| own_add_ons(&edition.value).into_keys())
-        .map(str::to_owned)
+        // a member of a group may need the others of it
+        .flat_map(|edition| {
+            edition
+                .value
+                .add_ons
+                .iter()
+                .chain(edition.value.add_on_groups.keys())
+        })
+        .cloned()
         .collect();
     for with in std::iter::once(Vec::new()).chain(add_ons.into_iter().map(|name| vec![name])) {
         match choose(catalog, name, &with) {

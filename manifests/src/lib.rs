@@ -54,7 +54,7 @@ pub use resolved::{
     IgnoreDifference, ResolvedChart, ResolvedComponent, ResolvedEdition, ResolvedImage,
     ResolvedRke2, Rke2Config, SitePlan, StaticContent, StaticManifest, ValuesWith,
 };
-pub use secret::{AdminSecret, SecretKey, SecretSpec};
+pub use secret::{AdminSecret, SecretKey, SecretSpec, SiteSecret};
 pub use site::{Fact, SiteFacts, SiteKind, SiteKindError};
 pub use template::TemplateError;
 pub use walk::{FoundImage, KnownImages, find_images};

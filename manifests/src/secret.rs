@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SiteKind;
+
 /// Where an administrator's password is kept. It is shown as a kubectl line, never as a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -29,6 +31,12 @@ pub struct SecretSpec {
     pub labels: BTreeMap<String, String>,
     /// Its keys.
     pub keys: BTreeMap<String, SecretKey>,
+    /// The installer leaves a copy in the operator's recovery folder: without it, data is lost with the cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovery: bool,
+    /// The kinds of site that have it; every kind where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites: Option<Vec<SiteKind>>,
     /// Components whose namespaces get a copy under the same name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_with: Vec<String>,
@@ -53,18 +61,84 @@ pub enum SecretKey {
         /// The text.
         text: String,
     },
-    /// The private key of a self-signed certificate for the component's service; the certificate is `tls.crt` beside it.
+    /// The line of an htpasswd file for one user: a bcrypt hash of another key of the same secret.
+    Htpasswd {
+        /// The user's name.
+        user: String,
+        /// The key that holds the password.
+        of: String,
+    },
+    /// The private key of a self-signed certificate in the secret's name; the certificate is `tls.crt` beside it.
     Tls,
     /// A private SSH key in OpenSSH's form.
     Ssh,
-    /// What the operator brings: a certificate, a key, a licence file.
+    /// What the operator brings: a certificate, a key.
     Site {
-        /// Which entry of hosts.yaml names it.
+        /// Which entry of hosts.yaml names it: a [`SiteSecret`]; with `?` behind it, the key is left out where that is
+        /// absent.
         from: String,
     },
 }
 
+impl SecretKey {
+    /// Returns what the operator is to bring, and whether it may be absent; `None` for every other kind of key.
+    #[must_use]
+    pub fn site(&self) -> Option<(SiteSecret, bool)> {
+        let Self::Site { from } = self else {
+            return None;
+        };
+        let name = from.strip_suffix('?').unwrap_or(from);
+        Some((name.parse().ok()?, from.ends_with('?')))
+    }
+}
+
+/// What a site may bring for a secret, by the entry of hosts.yaml that names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SiteSecret {
+    /// The certificate of the CA that issues the platform's certificates. The installer makes a CA where none is given.
+    CaCertificate,
+    /// The private key of that CA.
+    CaKey,
+    /// The key that updates of the site's DNS are signed with.
+    TsigSecret,
+}
+
+impl SiteSecret {
+    /// Every one, in order.
+    pub const ALL: [Self; 3] = [Self::CaCertificate, Self::CaKey, Self::TsigSecret];
+
+    /// Returns the entry of hosts.yaml: `dns.tsigSecret`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CaCertificate => "tls.issuer.ca.certFile",
+            Self::CaKey => "tls.issuer.ca.key",
+            Self::TsigSecret => "dns.tsigSecret",
+        }
+    }
+}
+
+impl std::str::FromStr for SiteSecret {
+    type Err = String;
+
+    /// Parses an entry of hosts.yaml; the error is the remedy.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|secret| secret.name() == text)
+            .ok_or_else(|| crate::suggest(text, Self::ALL.into_iter().map(Self::name)))
+    }
+}
+
 impl SecretSpec {
+    /// Tells whether a kind of site has it.
+    #[must_use]
+    pub fn on(&self, site: SiteKind) -> bool {
+        self.sites
+            .as_ref()
+            .is_none_or(|sites| sites.contains(&site))
+    }
+
     /// Adds the keys that are texts to those that were generated.
     #[must_use]
     pub fn complete(&self, generated: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -106,6 +106,8 @@ facts! {
     ApiVip = "apiVip" from "network.apiVip",
     /// Address ranges for load balancers, a list of texts.
     LoadBalancerPools = "loadBalancerPools" from "network.loadBalancerPools",
+    /// The same ranges as Cilium writes them: a list of `{start, stop}` and `{cidr}`.
+    LoadBalancerBlocks = "loadBalancerBlocks" from "network.loadBalancerPools",
     /// Pod address range.
     ClusterCidr = "clusterCidr" from "cluster.config.cluster-cidr",
     /// How many hosts the inventory lists.
@@ -120,6 +122,10 @@ facts! {
     DnsServer = "dnsServer" from "dns.server",
     /// The zone that updates go to.
     DnsZone = "dnsZone" from "dns.zone",
+    /// The name of the TSIG key that updates are signed with.
+    DnsTsigKeyName = "dnsTsigKeyName" from "dns.tsigKeyName",
+    /// The algorithm of that key: `hmac-sha256` unless hosts.yaml says otherwise.
+    DnsTsigAlgorithm = "dnsTsigAlgorithm" from "dns.tsigAlgorithm",
     /// The AWS cluster name, equal to the tag `kubernetes.io/cluster/<name>`.
     AwsClusterName = "awsClusterName" from "aws.clusterName",
     /// The AWS region.
@@ -128,6 +134,14 @@ facts! {
     AwsVpcId = "awsVpcId" from "aws.vpcId",
     /// The key that unseals OpenBao.
     AwsKmsKeyId = "awsKmsKeyId" from "aws.kmsKeyId",
+    /// The bucket of the site's own that keeps logs.
+    AwsLokiBucket = "awsLokiBucket" from "aws.buckets.loki",
+    /// The bucket that keeps traces.
+    AwsTempoBucket = "awsTempoBucket" from "aws.buckets.tempo",
+    /// The bucket that keeps metrics.
+    AwsMimirBucket = "awsMimirBucket" from "aws.buckets.mimir",
+    /// The bucket that keeps backups of databases.
+    AwsBackupBucket = "awsBackupBucket" from "aws.buckets.backup",
 }
 
 impl fmt::Display for Fact {

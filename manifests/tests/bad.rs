@@ -54,7 +54,7 @@ fn a_component_whose_name_is_not_the_files() {
 fn an_edition_that_names_an_unknown_component() {
     one(
         &Files::shipped().replace("editions/community.yaml", "- longhorn", "- longhorm"),
-        "editions/community.yaml:13: there is no component `longhorm`; did you mean `longhorn`?",
+        "editions/community.yaml:15: there is no component `longhorm`; did you mean `longhorn`?",
     );
 }
 
@@ -113,10 +113,14 @@ fn a_need_that_nothing_provides() {
 
 #[test]
 fn a_volume_without_its_provider_on_one_kind_of_site() {
-    let files = Files::shipped().replace("components/seaweedfs.yaml", "sites: [onprem]\n", "");
+    let files = Files::shipped().replace(
+        "components/aws-ebs-csi-driver.yaml",
+        "provides: [storage]",
+        "provides: [disks]",
+    );
     one(
         &files,
-        "`seaweedfs` needs `storage`, which nothing provides in edition standard on aws",
+        "`grafana` needs `storage`, which nothing provides in edition community on aws",
     );
 }
 
@@ -221,7 +225,7 @@ fn a_reference_that_is_no_fact() {
             "domain: argocd.${site.domain}",
             "domain: argocd.${site.domian}",
         ),
-        "components/argo-cd.yaml:25: `values.global.domain` refers to `site.domian`, which is not a fact of a site; did you mean `domain`?",
+        "components/argo-cd.yaml:26: `values.global.domain` refers to `site.domian`, which is not a fact of a site; did you mean `domain`?",
     );
     one(
         &Files::shipped().replace("static/kube-vip.yaml", "${site.apiVip}", "${site.apivip}"),
@@ -574,4 +578,16 @@ fn a_database_or_another_kind_without_its_provider_among_the_needs() {
     pools("apiVersion: v1", "apiVersion: networking.k8s.io/v1")
         .load()
         .unwrap();
+}
+
+#[test]
+fn a_secret_that_hosts_yaml_cannot_name() {
+    one(
+        &Files::shipped().replace(
+            "components/external-dns.yaml",
+            "dns.tsigSecret}",
+            "dns.tsigSecrets}",
+        ),
+        "`dns.tsigSecrets` is nothing that hosts.yaml names a secret by; did you mean `dns.tsigSecret`?",
+    );
 }

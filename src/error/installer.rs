@@ -19,7 +19,13 @@ impl Advise for Error {
                 "`airgap verify` lists everything that is wrong; get a new copy of the bundle",
             ),
             Self::Refused(refusal) => refused(refusal),
-            Self::Secret(_) | Self::SiteFile { .. } | Self::Render { .. } => Advice::usage(),
+            Self::Secret(_)
+            | Self::SiteFile { .. }
+            | Self::SiteSecret { .. }
+            | Self::Render { .. } => Advice::usage(),
+            Self::SiteCa { .. } => Advice::usage().and(
+                "give the certificate and the key of a CA, or take `tls` out of hosts.yaml: one is then made on site",
+            ),
             Self::Preflight { .. } => Advice {
                 kind: Some(Kind::Findings),
                 ..Advice::none()

@@ -1,11 +1,16 @@
 //! report: what the operator keeps of an installation.
 
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use serde_json::json;
+
 use super::{Installer, Look, done, started};
 use crate::{
     Error, InstallReport, Report, Result,
     desired::Desired,
-    kube::kubeconfig_for,
-    phase::{Phase, registry::Reached},
+    kube::{ClusterState, kubeconfig_for, secret_values},
+    phase::{Phase, look, registry::Reached},
     report::{self, ComponentReport},
 };
 
@@ -41,6 +46,7 @@ impl Installer<'_> {
             pushed: reached.plan.summary.clone(),
             nodes: report::nodes_of(state.nodes.as_deref().unwrap_or_default()),
             components: Vec::new(),
+            recovery: Vec::new(),
             manual_steps: Vec::new(),
             notices: desired.notices.clone(),
             commands: look
@@ -98,8 +104,38 @@ impl Installer<'_> {
                 &self.inventory.name,
             )
         });
-        report::write(&folder, &outcome, kubeconfig.as_ref(), state.token.as_ref())?;
+        let mut recovery = recovery_of(desired, &state);
+        outcome.recovery = recovery.keys().cloned().collect();
+        recovery.extend(
+            state
+                .token
+                .clone()
+                .map(|token| ("server-token".to_owned(), token)),
+        );
+        report::write(&folder, &outcome, kubeconfig.as_ref(), &recovery)?;
         done(report, Phase::Report, 0);
         Ok(outcome)
     }
+}
+
+/// Collects the secrets that would be lost with the cluster, by the file that keeps each.
+fn recovery_of(desired: &Desired<'_>, state: &ClusterState) -> BTreeMap<String, SecretString> {
+    let mut files = BTreeMap::new();
+    for (namespaces, spec) in look::secrets(desired) {
+        if !spec.recovery {
+            continue;
+        }
+        let found = namespaces.iter().find_map(|namespace| {
+            state.find(
+                &json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": spec.name}}),
+            )
+        });
+        let values = found.map(secret_values).unwrap_or_default();
+        files.extend(
+            values
+                .into_iter()
+                .map(|(key, value)| (format!("{}-{key}", spec.name), value)),
+        );
+    }
+    files
 }

@@ -263,14 +263,18 @@ pub(super) const INVENTORY: Shape = Shape::Map(&[
             may(
                 "tsigKeyName",
                 Shape::Text(Rule::Word),
-                "The TSIG key's name.",
+                "The TSIG key's name; needed by rfc2136.",
             ),
             may(
                 "tsigAlgorithm",
                 Shape::Word(&["hmac-sha256", "hmac-sha512"]),
                 "The TSIG key's algorithm, hmac-sha256 when absent.",
             ),
-            may("tsigSecret", Shape::Secret, "The TSIG key."),
+            may(
+                "tsigSecret",
+                Shape::Secret,
+                "The TSIG key, base64; needed by rfc2136.",
+            ),
         ]),
         "A DNS server that the platform may update.",
     ),
@@ -293,6 +297,32 @@ pub(super) const INVENTORY: Shape = Shape::Map(&[
                 "kmsKeyId",
                 Shape::Text(Rule::Word),
                 "The KMS key that unseals OpenBao.",
+            ),
+            may(
+                "buckets",
+                Shape::Map(&[
+                    may(
+                        "loki",
+                        Shape::Text(Rule::Word),
+                        "The bucket that keeps logs.",
+                    ),
+                    may(
+                        "tempo",
+                        Shape::Text(Rule::Word),
+                        "The bucket that keeps traces.",
+                    ),
+                    may(
+                        "mimir",
+                        Shape::Text(Rule::Word),
+                        "The bucket that keeps metrics.",
+                    ),
+                    may(
+                        "backup",
+                        Shape::Text(Rule::Word),
+                        "The bucket that keeps backups.",
+                    ),
+                ]),
+                "S3 buckets of the site's own; the nodes' instance profile may read and write them.",
             ),
         ]),
         "The account's side of an AWS site.",

@@ -83,15 +83,31 @@ pub(super) fn inventory(checker: &mut Checker<'_>, root: &Node) -> Option<Invent
         );
     }
     let dns = root.get("dns").and_then(dns);
-    if dns
-        .as_ref()
-        .is_some_and(|dns| dns.provider == "rfc2136" && dns.server.is_none())
-    {
-        checker.note(
-            root.line_of(["dns"]),
-            "`dns.server` is missing",
-            "rfc2136 needs the server that takes updates",
-        );
+    if let Some(dns) = dns.as_ref().filter(|dns| dns.provider == "rfc2136") {
+        let missing = [
+            (
+                "server",
+                dns.server.is_none(),
+                "the server that takes updates",
+            ),
+            (
+                "tsigKeyName",
+                dns.tsig_key_name.is_none(),
+                "the name of the key that signs updates: anybody could write to the zone otherwise",
+            ),
+            (
+                "tsigSecret",
+                dns.tsig_secret.is_none(),
+                "the key that signs updates: anybody could write to the zone otherwise",
+            ),
+        ];
+        for (key, _, what) in missing.into_iter().filter(|(_, missing, _)| *missing) {
+            checker.note(
+                root.line_of(["dns"]),
+                format!("`dns.{key}` is missing"),
+                format!("rfc2136 needs {what}"),
+            );
+        }
     }
     let aws = root.get("aws").and_then(aws);
     match (site, &aws) {
@@ -180,12 +196,16 @@ fn aws(node: &Node) -> Option<Aws> {
     let endpoints = free(node, "endpoints")
         .into_iter()
         .filter_map(|(name, url)| Some((name, url.as_str()?.to_owned())));
+    let buckets = free(node, "buckets")
+        .into_iter()
+        .filter_map(|(name, bucket)| Some((name, bucket.as_str()?.to_owned())));
     Some(Aws {
         cluster_name: text(node, "clusterName")?,
         region: text(node, "region")?,
         vpc_id: text(node, "vpcId"),
         endpoints: endpoints.collect(),
         kms_key_id: text(node, "kmsKeyId"),
+        buckets: buckets.collect(),
     })
 }
 

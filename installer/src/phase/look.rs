@@ -289,15 +289,20 @@ pub(crate) fn record_secret(record: &Record) -> Value {
 pub(crate) fn secrets<'a>(desired: &Desired<'a>) -> Vec<(Vec<String>, &'a SecretSpec)> {
     let mut found = Vec::new();
     for (_, component) in desired.components() {
-        for spec in &component.secrets {
+        let wanted = component.secrets.iter();
+        for spec in wanted
+            .filter(|spec| spec.on(desired.inventory.site) && desired.site_secrets.wants(spec))
+        {
+            let sharing = desired
+                .components()
+                .filter(|(name, _)| spec.shared_with.contains(name))
+                .map(|(_, component)| component.namespace.clone());
             let mut namespaces = vec![component.namespace.clone()];
-            namespaces.extend(
-                spec.shared_with
-                    .iter()
-                    .filter_map(|name| desired.edition.components.get(name))
-                    .map(|component| component.namespace.clone()),
-            );
-            namespaces.dedup();
+            for namespace in sharing {
+                if !namespaces.contains(&namespace) {
+                    namespaces.push(namespace);
+                }
+            }
             found.push((namespaces, spec));
         }
     }

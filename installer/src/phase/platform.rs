@@ -3,13 +3,8 @@
 //! Everything goes over stdin to kubectl on the seed. A wave is handed to Argo CD only when the one before is synced and healthy, so a
 //! component never starts before what it needs; while a wave is waited for, what is unhealthy is shown with Argo CD's own reason.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use base64::Engine;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{look, nodes::Work};
@@ -18,7 +13,7 @@ use crate::{
     desired::{GitOps, Member},
     event::Event,
     health,
-    kube::{APPLICATION_SET, ClusterState, Kubectl, name_of},
+    kube::{APPLICATION_SET, ClusterState, Kubectl, name_of, secret_values},
     machine::Machine,
     random,
     render::{argocd, covers},
@@ -60,7 +55,16 @@ impl Work<'_, '_> {
     /// Makes the declared secrets that are missing; what is there stays, whoever made it.
     fn make_secrets(&self, kubectl: &mut Kubectl<'_>, state: &ClusterState) -> Result<u64> {
         let mut made = 0;
-        for (namespaces, spec) in look::secrets(self.desired) {
+        let declared = look::secrets(self.desired);
+        let brought = self.desired.site_secrets.complete(&declared, state)?;
+        for name in self.desired.site_secrets.differing(&declared, state) {
+            (self.report)(Event::Warning {
+                message: format!(
+                    "Secret {name} does not hold what hosts.yaml names, and stays as it is; to have it made anew, delete it and run this again"
+                ),
+            });
+        }
+        for (namespaces, spec) in &declared {
             let found = |namespace: &str| {
                 state.find(&json!({"kind": "Secret", "metadata": {"namespace": namespace, "name": spec.name}}))
             };
@@ -72,17 +76,15 @@ impl Work<'_, '_> {
             }
             // a copy has the values of the one that is there already
             let values = match namespaces.iter().find_map(|namespace| found(namespace)) {
-                Some(present) => values_of(present),
-                None => random::make(spec)?,
+                Some(present) => secret_values(present),
+                None => random::make(spec, &brought)?,
             };
             for namespace in namespaces
                 .iter()
                 .filter(|namespace| found(namespace).is_none())
             {
                 self.lock.check()?;
-                made += u64::from(
-                    kubectl.create(&argocd::made_secret(namespace, &spec.name, &values))?,
-                );
+                made += u64::from(kubectl.create(&argocd::made_secret(namespace, spec, &values))?);
             }
         }
         Ok(made)
@@ -250,16 +252,4 @@ impl Work<'_, '_> {
             std::thread::sleep(self.options.poll.max(Duration::from_millis(50)));
         }
     }
-}
-
-fn values_of(secret: &Value) -> BTreeMap<String, SecretString> {
-    let decode = |value: &Value| {
-        let bytes = base64::engine::general_purpose::STANDARD
-            .decode(value.as_str()?)
-            .ok()?;
-        String::from_utf8(bytes).ok().map(SecretString::from)
-    };
-    let data = secret["data"].as_object().into_iter().flatten();
-    data.filter_map(|(key, value)| Some((key.clone(), decode(value)?)))
-        .collect()
 }

@@ -3,7 +3,7 @@
 //! The ApplicationSet's list grows wave by wave; it never shrinks here, and it owns nothing that would vanish with it. Its template knows
 //! only `{{ .key }}`: everything that depends on the component is an element's text, so nothing is interpreted twice.
 
-use airgap_manifests::{IgnoreDifference, to_yaml};
+use airgap_manifests::{IgnoreDifference, SecretSpec, to_yaml};
 use base64::Engine;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -215,7 +215,7 @@ fn base64(text: &str) -> String {
 #[must_use]
 pub fn made_secret(
     namespace: &str,
-    name: &str,
+    spec: &SecretSpec,
     values: &std::collections::BTreeMap<String, SecretString>,
 ) -> Value {
     let kind = if values.contains_key("tls.crt") && values.contains_key("tls.key") {
@@ -227,5 +227,9 @@ pub fn made_secret(
         .iter()
         .map(|(key, value)| (key.as_str(), value.expose_secret()))
         .collect();
-    secret(namespace, name, kind, &data)
+    let mut object = secret(namespace, &spec.name, kind, &data);
+    for (key, value) in &spec.labels {
+        object["metadata"]["labels"][key] = json!(value);
+    }
+    object
 }

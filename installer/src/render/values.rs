@@ -42,6 +42,11 @@ pub fn facts(
         Fact::LoadBalancerPools,
         Some(json!(inventory.network.load_balancer_pools)),
     );
+    let pools = inventory.network.load_balancer_pools.iter();
+    set(
+        Fact::LoadBalancerBlocks,
+        Some(pools.map(|pool| block(pool)).collect()),
+    );
     set(
         Fact::ClusterCidr,
         inventory.cluster.config.get("cluster-cidr").cloned(),
@@ -53,14 +58,30 @@ pub fn facts(
         set(Fact::DnsProvider, Some(json!(dns.provider)));
         set(Fact::DnsServer, text(&dns.server));
         set(Fact::DnsZone, Some(json!(dns.zone)));
+        set(Fact::DnsTsigKeyName, text(&dns.tsig_key_name));
+        let algorithm = dns.tsig_algorithm.as_deref().unwrap_or("hmac-sha256");
+        set(Fact::DnsTsigAlgorithm, Some(json!(algorithm)));
     }
     if let Some(aws) = &inventory.aws {
         set(Fact::AwsClusterName, Some(json!(aws.cluster_name)));
         set(Fact::AwsRegion, Some(json!(aws.region)));
         set(Fact::AwsVpcId, text(&aws.vpc_id));
         set(Fact::AwsKmsKeyId, text(&aws.kms_key_id));
+        let bucket = |name: &str| aws.buckets.get(name).map(|bucket| json!(bucket));
+        set(Fact::AwsLokiBucket, bucket("loki"));
+        set(Fact::AwsTempoBucket, bucket("tempo"));
+        set(Fact::AwsMimirBucket, bucket("mimir"));
+        set(Fact::AwsBackupBucket, bucket("backup"));
     }
     plan.facts_with(&facts)
+}
+
+/// Writes a range or network of addresses as Cilium does.
+fn block(pool: &str) -> Value {
+    match pool.split_once('-') {
+        Some((start, stop)) => json!({"start": start.trim(), "stop": stop.trim()}),
+        None => json!({"cidr": pool}),
+    }
 }
 
 /// Returns the operator's own values for a component.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::{FACTS, Rendered};
 use crate::catalog::{Catalog, Sourced, sha256};
 use crate::render::layered;
-use crate::selection::{Chosen, choose, lineage, on_site};
+use crate::selection::{Chosen, choose, lineage, on_site, own_add_ons};
 use crate::template::fill_map;
 use crate::{Component, FoundImage, SiteFacts, SiteKind, TemplateError};
 
@@ -83,7 +83,7 @@ impl Catalog {
         };
         let add_ons: BTreeSet<&str> = line
             .iter()
-            .flat_map(|edition| edition.value.add_ons.iter().map(String::as_str))
+            .flat_map(|edition| own_add_ons(&edition.value).into_values().flatten())
             .collect();
         let own = line
             .iter()
