@@ -103,12 +103,14 @@ impl<'a> Desired<'a> {
             .collect();
         let facts = values::facts(inventory, plan, ca_pem.as_deref(), &keys);
         let (gitops, waves, notices) = components(inventory, edition, plan, &facts, &registry)?;
+        let site_secrets =
+            SiteSecrets::of(inventory, secrets)?.with_pull(argocd::docker_config(&registry));
         Ok(Self {
             inventory,
             edition,
             registry,
             push: account_of(&inventory.registry.push, secrets, "registry.push")?,
-            site_secrets: SiteSecrets::of(inventory, secrets)?,
+            site_secrets,
             offer: offer(archive),
             runtime_image: runtime_image(inventory, edition)?,
             decided: plan

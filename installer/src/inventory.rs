@@ -62,6 +62,8 @@ pub struct Inventory {
     pub extra_registries: BTreeMap<String, Value>,
     /// The machines, in the file's order.
     pub hosts: Vec<Host>,
+    /// Licence files of the customer's own.
+    pub licences: Licences,
     /// Values per component, merged last.
     pub values: BTreeMap<String, Value>,
     /// How much happens at once.
@@ -195,6 +197,14 @@ pub struct Dns {
     pub tsig_algorithm: Option<String>,
     /// The TSIG key.
     pub tsig_secret: Option<SecretRef>,
+}
+
+/// `licences`: what only the customer holds.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Licences {
+    /// The licence file of Teleport Enterprise.
+    pub teleport: Option<SecretRef>,
 }
 
 /// `aws`: the account's side of a site.

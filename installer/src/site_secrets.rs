@@ -53,10 +53,21 @@ impl SiteSecrets {
             let what = SiteSecret::TsigSecret;
             given.insert(what, secrets.resolve(reference, what.name())?);
         }
+        if let Some(reference) = &inventory.licences.teleport {
+            let what = SiteSecret::TeleportLicence;
+            given.insert(what, secrets.resolve(reference, what.name())?);
+        }
         Ok(Self {
             given,
             cluster: inventory.name.clone(),
         })
+    }
+
+    /// Adds what is known of the registry's pull account.
+    pub(crate) fn with_pull(mut self, config: Option<SecretString>) -> Self {
+        self.given
+            .extend(config.map(|config| (SiteSecret::RegistryPull, config)));
+        self
     }
 
     /// Tells whether a Secret holds anything on this site: one whose every key may be absent, and is, is not made.

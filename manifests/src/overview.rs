@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::catalog::Sourced;
-use crate::selection::{Chosen, choose, lineage, on_site, waves};
+use crate::selection::{Chosen, choose, lineage, on_site, own_add_ons, waves};
 use crate::{
     Catalog, Component, Cpu, Delivery, ImageLock, ImageReference, Memory, Problem, Requests,
     SiteKind, suggest,
@@ -153,7 +153,7 @@ impl Catalog {
                 editions.push(edition.clone());
             } else if line
                 .iter()
-                .any(|of| of.value.add_ons.contains(&component.name))
+                .any(|of| own_add_ons(&of.value).contains_key(component.name.as_str()))
             {
                 add_on_of.push(edition.clone());
             }

@@ -101,11 +101,21 @@ pub enum SiteSecret {
     CaKey,
     /// The key that updates of the site's DNS are signed with.
     TsigSecret,
+    /// The registry's pull account, as a pod's pull secret has it.
+    RegistryPull,
+    /// The licence file of Teleport Enterprise.
+    TeleportLicence,
 }
 
 impl SiteSecret {
     /// Every one, in order.
-    pub const ALL: [Self; 3] = [Self::CaCertificate, Self::CaKey, Self::TsigSecret];
+    pub const ALL: [Self; 5] = [
+        Self::CaCertificate,
+        Self::CaKey,
+        Self::TsigSecret,
+        Self::RegistryPull,
+        Self::TeleportLicence,
+    ];
 
     /// Returns the entry of hosts.yaml: `dns.tsigSecret`.
     #[must_use]
@@ -114,6 +124,8 @@ impl SiteSecret {
             Self::CaCertificate => "tls.issuer.ca.certFile",
             Self::CaKey => "tls.issuer.ca.key",
             Self::TsigSecret => "dns.tsigSecret",
+            Self::RegistryPull => "registry.pull",
+            Self::TeleportLicence => "licences.teleport",
         }
     }
 }

@@ -69,8 +69,8 @@ fn a_component_that_no_edition_lists() {
 #[test]
 fn a_group_of_add_ons_that_is_no_group() {
     let with = |group: &str| {
-        let groups = format!("addOnGroups: {{{group}}}\ncomponents:");
-        Files::shipped().replace("editions/standard.yaml", "components:", &groups)
+        let groups = format!("addOnGroups:\n  {group}\n");
+        Files::shipped().replace("editions/standard.yaml", "addOnGroups:\n", &groups)
     };
     one(&with("store: [seaweedf]"), "`seaweedf`");
     one(

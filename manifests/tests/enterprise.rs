@@ -1,9 +1,10 @@
 //! What the enterprise edition adds, as a site gets it.
 
-use airgap_manifests::{SiteKind, render_values};
+use airgap_manifests::{Catalog, SecretKey, SiteKind, render_values, resolve};
 use serde_json::{Value, json};
 
 use crate::resolving::{facts, resolved};
+use crate::support::full_lock;
 
 /// Returns a component's values on a site of the customer's own, with the inventory's values for it.
 fn values(with: &[&str], component: &str, over: &Value) -> Value {
@@ -118,4 +119,75 @@ fn chaos_finds_the_nodes_containers_and_a_pause_image_of_the_bundle() {
             .unwrap()
             .contains("/spec/template/metadata/annotations/rollme")
     );
+}
+
+#[test]
+fn teleport_comes_with_its_terms_and_in_one_build_only() {
+    let catalog = Catalog::builtin().unwrap();
+    let community = catalog.component("teleport").unwrap();
+    assert_eq!(community.accept.as_deref(), Some("teleport-ce"));
+    assert!(community.redistribution.is_some() && community.notice.is_some());
+    let licensed = catalog.component("teleport-enterprise").unwrap();
+    assert_eq!(licensed.accept, None);
+    let kind = &licensed.secrets[0].keys["license.pem"];
+    assert!(matches!(kind, SecretKey::Site { .. }), "{kind:?}");
+    let both = ["teleport", "teleport-enterprise"].map(str::to_owned);
+    let lock = full_lock(&catalog);
+    let problems = resolve(&catalog, &lock, "enterprise", &both, "linux/amd64").unwrap_err();
+    let text: String = problems.iter().map(ToString::to_string).collect();
+    assert!(text.contains("cannot be chosen beside"), "{text}");
+    // nobody gets it who did not ask for it
+    let plain = resolved("enterprise", &[]);
+    assert!(
+        plain
+            .components
+            .keys()
+            .all(|name| !name.contains("teleport"))
+    );
+}
+
+#[test]
+fn backstage_signs_in_with_keycloak_and_reads_no_examples() {
+    let backstage = values(&[], "backstage", &json!({}));
+    let config = &backstage["backstage"]["appConfig"];
+    let oidc = &config["auth"]["providers"]["oidc"]["production"];
+    assert_eq!(oidc["clientId"], "backstage");
+    assert_eq!(
+        oidc["metadataUrl"],
+        "https://keycloak.platform.corp.example/realms/platform/.well-known/openid-configuration"
+    );
+    assert_eq!(config["catalog"]["locations"], json!([]));
+    assert_eq!(config["techdocs"]["generator"]["runIn"], "local");
+    // its passwords are texts that Backstage fills from its environment, which is Secrets
+    assert_eq!(
+        config["backend"]["database"]["connection"]["password"],
+        "${POSTGRES_PASSWORD}"
+    );
+    for variable in backstage["backstage"]["extraEnvVars"].as_array().unwrap() {
+        let secret = variable["valueFrom"]["secretKeyRef"]["name"].is_string();
+        assert!(
+            secret || variable["name"] == "NODE_EXTRA_CA_CERTS",
+            "{variable}"
+        );
+    }
+}
+
+#[test]
+fn the_data_services_are_one_add_on_without_demonstrations_or_reports() {
+    let with = ["data"];
+    let edition = resolved("standard", &with);
+    for name in ["data-postgresql", "neo4j", "opensearch"] {
+        assert!(edition.components.contains_key(name), "{name}");
+    }
+    let opensearch = values(&with, "opensearch", &json!({}));
+    assert_eq!(
+        opensearch["extraEnvs"],
+        json!([{"name": "DISABLE_INSTALL_DEMO_CONFIG", "value": "true"}])
+    );
+    assert_eq!(opensearch["plugins"]["enabled"], false);
+    assert_eq!(opensearch["persistence"]["enableInitChown"], false);
+    let neo4j = values(&with, "neo4j", &json!({}));
+    let text = neo4j.to_string();
+    assert!(text.contains(r#"{"name":"NEO4J_dbms_usage__report_enabled","value":"false"}"#));
+    assert!(!text.contains("NEO4J_PLUGINS"));
 }

@@ -375,6 +375,15 @@ pub(super) const INVENTORY: Shape = Shape::Map(&[
     ),
     must("hosts", Shape::List(&Shape::Map(HOST)), "The machines."),
     may(
+        "licences",
+        Shape::Map(&[may(
+            "teleport",
+            Shape::Secret,
+            "The licence file of Teleport Enterprise.",
+        )]),
+        "Licence files that only you hold, for components that start with one.",
+    ),
+    may(
         "values",
         Shape::Free(&Shape::Any),
         "Site values per component, merged last.",

@@ -10,7 +10,8 @@ use camino::Utf8PathBuf;
 use serde_json::{Map, Value};
 
 use super::{
-    Account, Aws, Cluster, Dns, Inventory, IssuerCa, Network, Options, Registry, TextRef, Tls,
+    Account, Aws, Cluster, Dns, Inventory, IssuerCa, Licences, Network, Options, Registry, TextRef,
+    Tls,
     rules::{self, Rule},
     shape::{Checker, join},
 };
@@ -152,6 +153,9 @@ pub(super) fn inventory(checker: &mut Checker<'_>, root: &Node) -> Option<Invent
         registry,
         extra_registries: free(root, "extraRegistries"),
         hosts,
+        licences: Licences {
+            teleport: root.find(["licences", "teleport"]).and_then(secret),
+        },
         values: free(root, "values"),
         options: options(root),
     })

@@ -16,6 +16,8 @@ use crate::{
 
 /// The Secret with the pull account, for helm jobs, in kube-system.
 pub const PULL_SECRET: &str = "airgap-registry";
+/// The type of a Secret that holds a pull account.
+const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 /// The ConfigMap with the registry's CA, in kube-system.
 pub const CA_CONFIG: &str = "airgap-registry-ca";
 /// The Secret that tells Argo CD of the charts.
@@ -51,17 +53,24 @@ pub fn namespace(name: &str, labels: &std::collections::BTreeMap<String, String>
     object
 }
 
-/// The registry's pull account as helm jobs take it.
+/// The registry's pull account as a pull secret holds it.
 #[must_use]
-pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
+pub fn docker_config(registry: &SiteRegistryRef<'_>) -> Option<SecretString> {
     let (username, password) = registry.pull.as_ref()?;
     let auth = base64(&format!("{username}:{}", password.expose_secret()));
     let config = json!({"auths": {registry.host(): {"username": username, "password": password.expose_secret(), "auth": auth}}});
+    Some(config.to_string().into())
+}
+
+/// The registry's pull account as helm jobs take it.
+#[must_use]
+pub fn pull_secret(registry: &SiteRegistryRef<'_>) -> Option<Value> {
+    let config = docker_config(registry)?;
     Some(secret(
         "kube-system",
         PULL_SECRET,
-        "kubernetes.io/dockerconfigjson",
-        &[(".dockerconfigjson", &config.to_string())],
+        DOCKER_CONFIG,
+        &[(".dockerconfigjson", config.expose_secret())],
     ))
 }
 
@@ -220,6 +229,8 @@ pub fn made_secret(
 ) -> Value {
     let kind = if values.contains_key("tls.crt") && values.contains_key("tls.key") {
         "kubernetes.io/tls"
+    } else if values.contains_key(".dockerconfigjson") {
+        DOCKER_CONFIG
     } else {
         "Opaque"
     };
