@@ -158,6 +158,14 @@ pub(crate) fn worthwhile(content: usize, length: usize) -> bool {
     length <= content - content / 100
 }
 
+/// Says whether content calls itself compressed already: gzip, zstd or xz, by their first bytes.
+///
+/// Trying costs a core what hashing the frame does, and such content saves about 1 % at best.
+pub(crate) fn is_compressed_already(content: &[u8]) -> bool {
+    const FIRST: [&[u8]; 3] = [&[0x1f, 0x8b], &MAGIC, &[0xfd, b'7', b'z', b'X', b'Z', 0]];
+    FIRST.iter().any(|first| content.starts_with(first))
+}
+
 /// Decompresses frames; one per thread.
 pub(crate) struct Decompressor(zstd::bulk::Decompressor<'static>);
 

@@ -93,7 +93,8 @@ pub(super) async fn write(
     let guard = GiveUp(arrivals.clone());
     let options = WriteOptions {
         volume_size: request.volume_size,
-        jobs: request.jobs.max(1),
+        // more threads than cores only take turns
+        jobs: request.jobs.clamp(1, WriteOptions::default().jobs),
         overwrite: request.overwrite,
     };
     let (path, source) = (request.output.to_owned(), arrivals.clone());

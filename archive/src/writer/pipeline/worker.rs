@@ -171,6 +171,14 @@ impl<'a, 'p> Worker<'a, 'p> {
             };
             fill(&mut buffer[..length])?;
             match mode {
+                None if frame::is_compressed_already(&buffer[header::BLOCK..length]) => {
+                    mode = Some(Mode::Store);
+                    let ready = Made {
+                        buffer,
+                        compressed: None,
+                    };
+                    self.pipeline.hand_over(number, ready, piece.frames().end)?;
+                }
                 None => mode = Some(self.decide(number, piece.frames().end, buffer)?),
                 Some(Mode::Store) => {
                     let ready = Made {
