@@ -129,3 +129,47 @@ fn what_is_not_a_chart_is_refused_by_name() {
         }
     }
 }
+
+/// Without rendering: every image that a component lists is named somewhere in its chart, by the last part of its repository, unless the
+/// component's own values name it.
+#[test]
+fn a_publishers_chart_names_the_images_that_its_component_lists() {
+    let Some(charts) = publishers() else { return };
+    let catalog = airgap_manifests::Catalog::builtin().unwrap();
+    let mut checked = 0;
+    for path in charts {
+        let archive = fs_err::read(&path).unwrap();
+        let chart = HelmChart::read(path.as_str(), &archive).unwrap();
+        let mut text = String::new();
+        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&archive[..]));
+        for entry in tar.entries().unwrap() {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut entry.unwrap(), &mut bytes).unwrap();
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        // RKE2 carries charts of its own under the component's name
+        let of = |component: &&airgap_manifests::Component| {
+            component
+                .chart
+                .as_ref()
+                .map_or(component.release_name() == chart.name(), |of| {
+                    (of.name.as_str(), of.version.as_str()) == (chart.name(), chart.version())
+                })
+        };
+        for component in catalog.components().filter(of) {
+            let values =
+                serde_json::to_string(&(&component.values, &component.site_values)).unwrap();
+            for (_, _, image) in component.image_texts() {
+                let repository = image.split('@').next().unwrap().rsplit_once(':').unwrap().0;
+                let last = repository.rsplit('/').next().unwrap();
+                assert!(
+                    text.contains(last) || values.contains(last),
+                    "{path} does not name {image} of {}",
+                    component.name
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 10, "{checked}");
+}

@@ -114,7 +114,7 @@ fn check_component(catalog: &Catalog, component: &Sourced<Component>, problems: 
             );
         }
     }
-    objects::check(component, problems);
+    objects::check(catalog, component, problems);
     needs::check(component, problems);
 }
 

@@ -591,3 +591,14 @@ fn a_secret_that_hosts_yaml_cannot_name() {
         "`dns.tsigSecrets` is nothing that hosts.yaml names a secret by; did you mean `dns.tsigSecret`?",
     );
 }
+
+#[test]
+fn an_image_of_an_object_that_its_component_does_not_list() {
+    one(
+        &pools(
+            "metadata: {name: \"${item.name}\"}",
+            "metadata: {name: \"${item.name}\"}\n        spec: {imageName: \"ghcr.io/cloudnative-pg/postgresql:18.1\"}",
+        ),
+        "components/pools.yaml:14: `objects.0.objects.0` asks for image `ghcr.io/cloudnative-pg/postgresql:18.1` (ConfigMap ${item.name} spec.imageName), which is not among those of `pools`; add",
+    );
+}

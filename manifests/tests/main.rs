@@ -9,6 +9,7 @@
 mod admission;
 mod bad;
 mod enterprise;
+mod facts;
 mod objects;
 mod publishers;
 mod records;

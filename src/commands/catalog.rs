@@ -254,8 +254,12 @@ fn show(ui: &Ui, name: &str, sources: &Sources) -> Result<(), CommandError> {
         let (cpu, memory) = (String::from(requests.cpu), String::from(requests.memory));
         add("requests", format!("{cpu} cpu, {memory} memory"));
     }
-    for (index, image) in images.iter().enumerate() {
-        add(if index == 0 { "images" } else { "" }, (*image).to_owned());
+    for (index, (site, _, image)) in component.image_texts().enumerate() {
+        let only = site.map(|site| format!(" ({site})")).unwrap_or_default();
+        add(
+            if index == 0 { "images" } else { "" },
+            format!("{image}{only}"),
+        );
     }
     for (index, secret) in component.secrets.iter().enumerate() {
         let keys: Vec<&str> = secret.keys.keys().map(String::as_str).collect();

@@ -2,16 +2,21 @@
 
 use serde_json::{Map, Value};
 
-use crate::catalog::Sourced;
+use crate::catalog::{Catalog, Sourced};
 use crate::render::look_up;
 use crate::template::item_references;
-use crate::{Component, Delivery, ObjectEntry, Problem, suggest};
+use crate::{Component, Delivery, KnownImages, ObjectEntry, Problem, find_images, suggest};
 
-pub(super) fn check(component: &Sourced<Component>, problems: &mut Vec<Problem>) {
+pub(super) fn check(
+    catalog: &Catalog,
+    component: &Sourced<Component>,
+    problems: &mut Vec<Problem>,
+) {
     let value = &component.value;
     if value.objects.is_empty() {
         return;
     }
+    check_images(catalog, component, problems);
     if value.delivery != Delivery::ArgoCd {
         problems.push(
             component
@@ -48,6 +53,37 @@ pub(super) fn check(component: &Sourced<Component>, problems: &mut Vec<Problem>)
                             .remedy("put the object under a `forEach`"),
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Checks that every image that an object names is among the component's.
+fn check_images(catalog: &Catalog, component: &Sourced<Component>, problems: &mut Vec<Problem>) {
+    let known = KnownImages::of(catalog);
+    for (index, entry) in component.value.objects.iter().enumerate() {
+        for (path, object) in places(index, entry) {
+            for found in find_images(&Value::Object(object.clone()), &known) {
+                let image = &found.image;
+                let listed = component
+                    .value
+                    .image_texts()
+                    .any(|(_, _, text)| text == image);
+                // what an item of the values names is checked by the site that adds it
+                if listed || image.contains("${") {
+                    continue;
+                }
+                let steps: Vec<&str> = path.split('.').collect();
+                let field = found.field.unwrap_or_default();
+                let message = format!(
+                    "`{path}` asks for image `{image}` ({field}), which is not among those of `{}`",
+                    component.value.name
+                );
+                problems.push(
+                    component
+                        .problem(&steps, message)
+                        .remedy(format!("add `{image}` to `images`")),
+                );
             }
         }
     }
