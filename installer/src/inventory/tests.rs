@@ -350,3 +350,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_licence_file_is_named_as_a_secret_is() {
+    let named = GOOD.to_owned() + "licences: {teleport: {file: ./license.pem}}\n";
+    assert!(good(&named).licences.teleport.is_some());
+    let inline = GOOD.to_owned() + "licences: {teleport: BEGIN}\n";
+    assert!(!bad(&inline).is_empty());
+}

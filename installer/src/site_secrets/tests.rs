@@ -156,3 +156,32 @@ fn a_ca_that_cannot_issue_is_refused_with_the_reason() {
         assert!(said.contains(expected), "{said}");
     }
 }
+
+#[test]
+fn the_pull_account_is_what_a_pull_secret_is() {
+    let registry = crate::render::registries::SiteRegistryRef {
+        endpoint: "harbor.corp.example:8443",
+        project: "airgap",
+        own_ca: true,
+        pull: Some(("nodes".to_owned(), "canary".to_owned().into())),
+    };
+    let spec = spec(
+        "airgap-registry",
+        &[(".dockerconfigjson", "registry.pull?")],
+    );
+    // a registry that anybody may read from has no account, and needs no Secret
+    assert!(!site(&[]).wants(&spec));
+    let config = crate::render::argocd::docker_config(&registry);
+    let given = site(&[]).with_pull(config);
+    assert!(given.wants(&spec));
+    let brought = given.complete(&[], &ClusterState::default()).expect("all");
+    let values = crate::random::make(&spec, &brought).expect("made");
+    let secret = crate::render::argocd::made_secret("kyverno", &spec, &values);
+    // Kyverno passes over secrets of any other type
+    assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
+    let config = values[".dockerconfigjson"].expose_secret();
+    assert!(
+        config.contains(r#""harbor.corp.example:8443":{"auth":"bm9kZXM6Y2FuYXJ5""#),
+        "{config}"
+    );
+}
