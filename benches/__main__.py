@@ -23,6 +23,7 @@ def arguments():
     parser.add_argument("--most-images", type=int, help="growth: stop at so many images")
     parser.add_argument("--most-bytes", type=int, help="growth: stop at blobs of so many bytes")
     parser.add_argument("--most-nodes", type=int, help="growth: stop at so many nodes")
+    parser.add_argument("--docs", help="a page to put the table into, between its markers")
     parser.add_argument("--only", default="bundling,reading,pushing,staging,installing,memory")
     return parser.parse_args()
 
@@ -114,7 +115,16 @@ def main():
         "medium": str(fast.parent), "steps": timings, "rows": bench.rows,
     }
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(table(bench.rows))
+    shown = table(bench.rows)
+    print(shown)
+    if options.docs:
+        page = Path(options.docs)
+        before, rest = page.read_text().split("<!-- table -->\n", 1)
+        after = rest.split("<!-- /table -->", 1)[1]
+        of = report["machine"]
+        note = (f"{of['cores']} cores of {of['cpu']}, {of['memory'] / 1e9:.0f} GB, Linux {of['kernel']}; "
+                f"{report['bytes'] / 1e9:.2f} GB of images, written to {report['medium']}.")
+        page.write_text(f"{before}<!-- table -->\n{shown}\n\n{note}\n<!-- /table -->{after}")
     missed = [row["name"] for row in bench.rows if not row["holds"]]
     print(f"{len(bench.rows) - len(missed)} of {len(bench.rows)} bars hold; {work}/report.json; took {report['seconds']:.0f} s")
     for name in missed:

@@ -44,8 +44,7 @@ delivery: {delivery}
   name: {name}
   version: 1.0.0
   url: "https://{files}/{name}-1.0.0.tgz"
-images:
-{images}
+images: [{images}]
 """
 
 EDITION = """name: {name}
@@ -98,7 +97,7 @@ def write(folder, data, images, bulk):
         (files / f"{name}-1.0.0.tgz").write_bytes(chart(name))
         (manifests / f"components/{name}.yaml").write_text(COMPONENT.format(
             name=name, files=FILES, delivery=delivery, provides=provides,
-            images="\n".join(f"  - {image}" for image in names)))
+            images=", ".join(f'"{image}"' for image in names)))
     for name, components in (("small", "rke2, argo-cd"), ("large", "rke2, argo-cd, bulk")):
         (manifests / f"editions/{name}.yaml").write_text(EDITION.format(name=name, components=components))
     for site in ("onprem", "aws"):
