@@ -146,7 +146,7 @@ impl Catalog {
     #[must_use]
     pub fn row(&self, lock: Option<&ImageLock>, component: &Component) -> ComponentRow {
         let (mut editions, mut add_on_of) = (Vec::new(), Vec::new());
-        for edition in self.editions.keys() {
+        for edition in self.editions_in_order() {
             let chosen = choose(self, edition, &[]).unwrap_or_default();
             let line = lineage(self, edition).unwrap_or_default();
             if chosen.contains_key(component.name.as_str()) {
@@ -202,11 +202,18 @@ impl Catalog {
         Ok(images(chosen.into_iter(), site, lock))
     }
 
+    /// Lists the editions, each after the one it extends.
+    fn editions_in_order(&self) -> Vec<&String> {
+        let mut names: Vec<&String> = self.editions.keys().collect();
+        names.sort_by_cached_key(|name| lineage(self, name).map_or(0, |line| line.len()));
+        names
+    }
+
     /// Describes every edition on every kind of site, without add-ons.
     #[must_use]
     pub fn edition_rows(&self, lock: Option<&ImageLock>) -> Vec<EditionRow> {
         let mut rows = Vec::new();
-        for edition in self.editions.keys() {
+        for edition in self.editions_in_order() {
             let line = lineage(self, edition).unwrap_or_default();
             let min_nodes = line.iter().map(|of| of.value.min_nodes).max().unwrap_or(1);
             for site in SiteKind::ALL {
