@@ -66,18 +66,27 @@ impl Args {
             progress.clear();
             ui.document(&serde_json::json!({"lock": sources.lock_path, "changes": changes}))?;
             show(&ui, &changes)?;
-            if let Some(stale) = stale.filter(|stale| !stale.is_empty()) {
+            let stale = stale.unwrap_or_default();
+            if !changes.is_empty() {
+                // another lock wants other records, so those of today are the lesser matter
+                let records = match stale.len() {
+                    0 => String::new(),
+                    found => format!(
+                        ", and {} of the records of rendered charts",
+                        render::count(found, "problem")
+                    ),
+                };
+                return Err(CommandError::failed(format!(
+                    "{} is not up to date: {}{records}",
+                    sources.lock_path,
+                    render::count(changes.len(), "change")
+                ))
+                .hint("run `airgap lock`, and review what changed"));
+            }
+            if !stale.is_empty() {
                 return Err(problems("records of rendered charts", &stale));
             }
-            if changes.is_empty() {
-                return ui.line(format!("{} is up to date", sources.lock_path));
-            }
-            let count = render::count(changes.len(), "change");
-            return Err(CommandError::failed(format!(
-                "{} is not up to date: {count}",
-                sources.lock_path
-            ))
-            .hint("run `airgap lock`, and review what changed"));
+            return ui.line(format!("{} is up to date", sources.lock_path));
         }
         let locked = lock(&request, &cache, &puller, &|event| events.show(event)).await?;
         progress.clear();

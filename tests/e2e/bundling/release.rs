@@ -46,6 +46,14 @@ fn a_lock_shows_what_changed_and_a_second_one_changes_nothing() {
         .airgap("lock --check --upstreams upstreams.yaml")
         .ok();
     assert!(said.contains("up to date"), "{said}");
+
+    fs_err::remove_file(connected.path("manifests/rendered/argo-cd-10.1.1.yaml")).unwrap();
+    let _ = connected
+        .airgap("lock --check --upstreams upstreams.yaml")
+        .fails(
+            2,
+            &["chart argo-cd 10.1.1 was never rendered", "airgap lock"],
+        );
 }
 
 #[test]
