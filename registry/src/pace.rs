@@ -1,44 +1,59 @@
 //! How many transfers run at a time: as many as help, and fewer when the far side says so or slows down.
 //!
-//! Nothing here waits or asks a clock: it is told what became of each transfer. It begins low, goes up by one after every round in which
-//! nobody complained, halves at a 429, and goes back by one when a round moved clearly less than the best one did. So the machine, the
-//! link and the disk choose the number, whichever of them is the narrowest; what the operator names is the most it ever becomes.
+//! Nothing here waits or asks a clock: it is told what became of each transfer. It begins with the cores of this machine, each of which can
+//! hash and encrypt one transfer; doubles after every round that was clearly faster than the best one before, as on a long line where most
+//! transfers wait for an answer; goes up by one after every other round in which nobody complained; halves at a 429; and goes back by one
+//! when a round moved clearly fewer bytes than the best one did. So the machine, the link and the disk choose the number, whichever of them
+//! is the narrowest; what the operator names is the most it ever becomes.
 
-use std::time::Duration;
+use std::{num::NonZero, thread, time::Duration};
 
-/// What it begins with: two to four uploads keep a registry's cores busy on a fast network, and do no harm on a slow one.
+/// What it begins with at least: two to four uploads keep a registry's cores busy on a fast network, and do no harm on a slow one.
 const START: usize = 4;
-/// A round that moved fewer bytes says nothing about speed.
+/// A round that moved fewer bytes says nothing about the speed of bytes, only about that of answers.
 const TELLING: u64 = 8 << 20;
 /// A round is clearly slower below this share of the best one.
 const SLOWER: f64 = 0.6;
+/// A round is clearly faster above this share of the best one.
+const FASTER: f64 = 1.2;
 
 /// The number of transfers that may run, adapted as they end.
 #[derive(Debug)]
 pub struct Pace {
     limit: usize,
     most: usize,
+    /// Whether every round was clearly faster so far.
+    doubling: bool,
     /// 429s seen so far, as the client counts them.
     complaints: u64,
-    ended: usize,
+    ended: u32,
     bytes: u64,
     took: Duration,
-    best: f64,
+    /// The most bytes a second, and the most transfers a second of rounds too small to tell of bytes.
+    best_bytes: f64,
+    best_answers: f64,
 }
 
 impl Pace {
-    /// Begins; `most` is what the operator allows.
+    /// Begins with a transfer for each core, and at least four; `most` is what the operator allows.
     #[must_use]
     pub fn new(most: usize) -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::beginning_with(cores.max(START), most)
+    }
+
+    fn beginning_with(start: usize, most: usize) -> Self {
         let most = most.max(1);
         Self {
-            limit: most.min(START),
+            limit: most.min(start),
             most,
+            doubling: true,
             complaints: 0,
             ended: 0,
             bytes: 0,
             took: Duration::ZERO,
-            best: 0.0,
+            best_bytes: 0.0,
+            best_answers: 0.0,
         }
     }
 
@@ -53,34 +68,43 @@ impl Pace {
         if complaints > self.complaints {
             self.complaints = complaints;
             self.limit = (self.limit / 2).max(1);
+            self.doubling = false;
             // fewer transfers move less, which is no slowness
-            self.best = 0.0;
+            (self.best_bytes, self.best_answers) = (0.0, 0.0);
             self.begin_round();
             return;
         }
         self.ended += 1;
         self.bytes += bytes;
         self.took += took;
-        if self.ended < self.limit {
+        if (self.ended as usize) < self.limit {
             return;
         }
-        let rate = self.rate();
-        if rate.is_some_and(|rate| rate < self.best * SLOWER) {
+        let telling = self.bytes >= TELLING;
+        let (rate, best) = if telling {
+            (self.a_second(self.bytes), &mut self.best_bytes)
+        } else {
+            (self.a_second(self.ended.into()), &mut self.best_answers)
+        };
+        self.doubling &= rate >= *best * FASTER;
+        if telling && rate < *best * SLOWER {
             self.limit = (self.limit - 1).max(1);
             // what was best once may have been another time of day
-            self.best *= 0.9;
+            *best *= 0.9;
         } else {
-            self.limit = (self.limit + 1).min(self.most);
+            let more = if self.doubling { self.limit } else { 1 };
+            self.limit = (self.limit + more).min(self.most);
         }
-        self.best = self.best.max(rate.unwrap_or(0.0));
+        *best = best.max(rate);
         self.begin_round();
     }
 
-    /// Bytes a second of all transfers together, in the round that ends.
+    /// So much a second of all transfers together, in the round that ends.
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no last digit")]
-    fn rate(&self) -> Option<f64> {
-        let seconds = self.took.as_secs_f64() / self.limit as f64;
-        (self.bytes >= TELLING && seconds > 0.0).then(|| self.bytes as f64 / seconds)
+    fn a_second(&self, amount: u64) -> f64 {
+        // of transfers that took no time at all, any large number will do
+        let seconds = self.took.max(Duration::from_micros(1)).as_secs_f64() / self.limit as f64;
+        amount as f64 / seconds
     }
 
     fn begin_round(&mut self) {
@@ -104,26 +128,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn it_grows_by_one_a_round_up_to_what_is_allowed() {
-        let mut pace = Pace::new(6);
-        assert_eq!(pace.limit(), 4);
-        let mut seen = Vec::new();
-        for _ in 0..4 {
-            round(&mut pace, LARGE, SECOND, 0);
-            seen.push(pace.limit());
+    /// Rounds in which a transfer takes as long as the number of them makes it, on a line that is full; and the limits after each.
+    fn on_a_full_line(pace: &mut Pace, rounds: usize) -> Vec<usize> {
+        let mut limits = Vec::new();
+        for _ in 0..rounds {
+            let each = SECOND * u32::try_from(pace.limit()).unwrap();
+            round(pace, LARGE, each, 0);
+            limits.push(pace.limit());
         }
-        assert_eq!(seen, [5, 6, 6, 6]);
+        limits
+    }
+
+    #[test]
+    fn it_begins_with_the_cores_and_never_passes_what_is_allowed() {
+        assert!(Pace::new(64).limit() >= START);
+        assert_eq!(Pace::beginning_with(16, 64).limit(), 16);
+        assert_eq!(Pace::beginning_with(16, 6).limit(), 6);
         assert_eq!(Pace::new(1).limit(), 1);
         assert_eq!(Pace::new(0).limit(), 1);
     }
 
     #[test]
-    fn a_complaint_halves_it_once_and_it_recovers() {
-        let mut pace = Pace::new(16);
-        for _ in 0..4 {
+    fn it_doubles_while_that_is_faster_and_then_grows_by_one() {
+        // a long line with room: a transfer takes as long, however many there are
+        let mut pace = Pace::beginning_with(4, 40);
+        let mut limits = Vec::new();
+        for _ in 0..5 {
             round(&mut pace, LARGE, SECOND, 0);
+            limits.push(pace.limit());
         }
+        assert_eq!(limits, [8, 16, 32, 40, 40]);
+        // a line that four fill: the first round has nothing to be compared with
+        let mut pace = Pace::beginning_with(4, 40);
+        assert_eq!(on_a_full_line(&mut pace, 4), [8, 9, 10, 11]);
+        // many small answers, each as late as the line is long
+        let mut pace = Pace::beginning_with(4, 40);
+        for _ in 0..3 {
+            round(&mut pace, 100, SECOND / 50, 0);
+        }
+        assert_eq!(pace.limit(), 32);
+    }
+
+    #[test]
+    fn a_complaint_halves_it_once_and_it_recovers() {
+        let mut pace = Pace::beginning_with(4, 8);
+        on_a_full_line(&mut pace, 4);
         assert_eq!(pace.limit(), 8);
         pace.ended(LARGE, SECOND, 3);
         assert_eq!(pace.limit(), 4);
@@ -140,12 +189,10 @@ mod tests {
 
     #[test]
     fn a_far_side_that_slows_down_gets_fewer() {
-        let mut pace = Pace::new(16);
-        for _ in 0..4 {
-            round(&mut pace, LARGE, SECOND, 0);
-        }
+        let mut pace = Pace::beginning_with(4, 8);
+        on_a_full_line(&mut pace, 4);
         assert_eq!(pace.limit(), 8);
-        round(&mut pace, LARGE, 4 * SECOND, 0);
+        round(&mut pace, LARGE, 16 * SECOND, 0);
         assert_eq!(pace.limit(), 7);
         // small things say nothing about speed
         round(&mut pace, 100, SECOND, 0);
@@ -154,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_slow_link_is_no_reason_to_be_slower_still() {
-        let mut pace = Pace::new(6);
+        let mut pace = Pace::beginning_with(4, 6);
         for _ in 0..10 {
             round(&mut pace, LARGE, 60 * SECOND, 0);
         }
