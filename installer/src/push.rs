@@ -2,25 +2,20 @@
 //!
 //! Nothing touches a disk: a blob is read from the archive, hashed while it is sent, and its last frame is held back until the hash
 //! agrees, so the registry never commits a damaged blob. The order makes every moment safe to stop at: blobs (each digest once, largest
-//! first, mounted into the repositories that share it), then manifests by digest, then tags. The next run asks for the tags and goes on
-//! from what is there; when all is there, that is one HEAD a tag and nothing else.
+//! first), their mounts into the repositories that share them, the manifests below an index, then tags, signatures' last. The next run
+//! asks for the tags and goes on from what is there; when all is there, that is one HEAD a tag and nothing else.
 
 mod contents;
 mod left_out;
+mod send;
 mod stream;
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    time::Instant,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use airgap_archive::VerifiedArchive;
-use airgap_registry::{ManifestReference, Pace, RepositoryName, SiteRegistry, TagOutcome};
+use airgap_registry::{ManifestReference, RepositoryName, SiteRegistry};
 pub use contents::{Artifact, Contents, Kind};
-use futures_util::{
-    StreamExt, TryStreamExt,
-    stream::{self as streams, FuturesUnordered},
-};
+use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use left_out::LeftOut;
 use oci_spec::image::Digest;
 use serde::Serialize;
@@ -33,7 +28,7 @@ use crate::{
 /// What the registry lacks. Inert: computing it writes nothing.
 #[derive(Debug, Default)]
 pub struct PushPlan {
-    missing: Vec<Artifact>,
+    missing: Vec<Missing>,
     blobs: Vec<BlobPush>,
     /// What a delta leaves out and the registry has.
     left_out: Vec<LeftOut>,
@@ -68,6 +63,13 @@ pub struct PushSummary {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+/// An artifact whose tag is not there, or holds another digest: `holds`.
+#[derive(Debug)]
+struct Missing {
+    artifact: Artifact,
+    holds: Option<Digest>,
 }
 
 /// One blob and every repository that needs it.
@@ -129,9 +131,15 @@ pub async fn plan(
             }
             Some(other) => {
                 summary.moved.push(format!("{}: {other}", artifact.name()));
-                missing.push(artifact);
+                missing.push(Missing {
+                    artifact,
+                    holds: Some(other),
+                });
             }
-            None => missing.push(artifact),
+            None => missing.push(Missing {
+                artifact,
+                holds: None,
+            }),
         }
     }
     let left_out = left_out::of(archive, &missing, &holders);
@@ -141,7 +149,13 @@ pub async fn plan(
 
 /// Plans a push into a project that does not exist yet; asks nothing.
 pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
-    let missing = Contents::of(archive)?.artifacts;
+    let artifacts = Contents::of(archive)?.artifacts.into_iter();
+    let missing: Vec<Missing> = artifacts
+        .map(|artifact| Missing {
+            artifact,
+            holds: None,
+        })
+        .collect();
     let left_out = left_out::of(archive, &missing, &HashMap::new());
     Ok(plan_of(
         missing,
@@ -153,7 +167,7 @@ pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
 }
 
 fn plan_of(
-    missing: Vec<Artifact>,
+    missing: Vec<Missing>,
     holders: &HashMap<Digest, RepositoryName>,
     left_out: Vec<LeftOut>,
     archive: &VerifiedArchive,
@@ -165,7 +179,7 @@ fn plan_of(
         .map(|layer| &layer.digest)
         .collect();
     let mut needed: HashMap<Digest, (u64, BTreeSet<RepositoryName>)> = HashMap::new();
-    for artifact in &missing {
+    for Missing { artifact, .. } in &missing {
         let carried = artifact.blobs.iter();
         for (digest, size) in carried.filter(|(digest, _)| !not_carried.contains(digest)) {
             needed
@@ -209,172 +223,4 @@ impl PushPlan {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty()
     }
-
-    /// Sends what is missing, and proves it there. The first failure stops what has not begun; what is under way is finished, so the next
-    /// run has less to do.
-    pub async fn run(
-        &self,
-        registry: &SiteRegistry,
-        archive: &VerifiedArchive,
-        jobs: usize,
-        report: Report<'_>,
-    ) -> Result<()> {
-        // a blob that is being sent holds up to four frames of the archive's pool, whatever was asked for
-        let uploads = jobs.clamp(1, stream::MOST_UPLOADS);
-        let unproven = self.left_out.iter().filter(|layer| layer.holder.is_none());
-        match unproven.count() {
-            0 => {}
-            layers => return Err(left_out::unproven(archive, layers)),
-        }
-        self.each(registry, &self.left_out, jobs, |layer| {
-            left_out::mount(registry, archive, layer)
-        })
-        .await?;
-        self.each(registry, &self.blobs, uploads, |blob| {
-            push_blob(registry, archive, blob, report)
-        })
-        .await?;
-        self.each(registry, &self.missing, jobs, |artifact| {
-            push_manifests(registry, archive, artifact)
-        })
-        .await?;
-        self.each(registry, &self.missing, jobs, |artifact| {
-            push_tag(registry, archive, artifact, report)
-        })
-        .await
-    }
-
-    /// Works on all items, as many at a time as help and at most `jobs`; each tells how many bytes it sent.
-    async fn each<'a, T, F>(
-        &self,
-        registry: &SiteRegistry,
-        items: &'a [T],
-        jobs: usize,
-        work: impl Fn(&'a T) -> F,
-    ) -> Result<()>
-    where
-        F: Future<Output = Result<u64>>,
-    {
-        let mut waiting = items.iter();
-        let mut running = FuturesUnordered::new();
-        let mut pace = Pace::new(jobs);
-        let mut errors = Vec::new();
-        loop {
-            while errors.is_empty()
-                && running.len() < pace.limit()
-                && let Some(item) = waiting.next()
-            {
-                let (begun, task) = (Instant::now(), work(item));
-                running.push(async move { (task.await, begun.elapsed()) });
-            }
-            match running.next().await {
-                None => break,
-                Some((Ok(bytes), took)) => pace.ended(bytes, took, registry.complaints()),
-                Some((Err(error), _)) => errors.push(error),
-            }
-        }
-        // of several failures, "do not trust" is the one to hear about
-        let worst = errors
-            .iter()
-            .position(|error| error.class() == crate::ExitClass::DoNotTrust)
-            .unwrap_or(0);
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.swap_remove(worst))
-        }
-    }
-}
-
-/// Puts one blob into every repository that needs it: sent once at most, mounted elsewhere.
-async fn push_blob(
-    registry: &SiteRegistry,
-    archive: &VerifiedArchive,
-    blob: &BlobPush,
-    report: Report<'_>,
-) -> Result<u64> {
-    let mut holder = blob.holder.clone();
-    let mut lacking = Vec::new();
-    for repository in &blob.repositories {
-        if registry.blob_exists(repository, &blob.digest).await? {
-            holder = Some(repository.clone());
-        } else {
-            lacking.push(repository);
-        }
-    }
-    let mut sent = false;
-    for repository in lacking {
-        if let Some(holder) = &holder
-            && registry.mount(repository, &blob.digest, holder).await?
-        {
-            continue;
-        }
-        stream::upload(
-            registry,
-            archive,
-            repository,
-            &blob.digest,
-            blob.size,
-            report,
-        )
-        .await?;
-        holder = Some(repository.clone());
-        sent = true;
-    }
-    report(Event::PushedBlob {
-        digest: blob.digest.to_string(),
-        size: blob.size,
-        sent,
-    });
-    Ok(if sent { blob.size } else { 0 })
-}
-
-/// Puts an artifact's manifests under their digests, children first.
-async fn push_manifests(
-    registry: &SiteRegistry,
-    archive: &VerifiedArchive,
-    artifact: &Artifact,
-) -> Result<u64> {
-    for (digest, media_type) in artifact
-        .children
-        .iter()
-        .chain([&(artifact.digest.clone(), artifact.media_type.clone())])
-    {
-        let bytes = archive.manifest(digest)?;
-        if artifact.kind == Kind::Referrer && *digest == artifact.digest {
-            registry
-                .put_referrer(&artifact.repository, media_type, &bytes)
-                .await?;
-        } else {
-            registry
-                .put_manifest(&artifact.repository, media_type, &bytes)
-                .await?;
-        }
-    }
-    Ok(0)
-}
-
-/// Points an artifact's tag at it; the registry's client reads it back.
-async fn push_tag(
-    registry: &SiteRegistry,
-    archive: &VerifiedArchive,
-    artifact: &Artifact,
-    report: Report<'_>,
-) -> Result<u64> {
-    let Some(tag) = &artifact.tag else {
-        return Ok(0);
-    };
-    let bytes = archive.manifest(&artifact.digest)?;
-    let outcome = registry
-        .tag(&artifact.repository, tag, &artifact.media_type, &bytes)
-        .await?;
-    if let TagOutcome::Moved { from } = outcome {
-        report(Event::Notice {
-            message: format!("{} pointed at {from} before", artifact.name()),
-        });
-    }
-    report(Event::PushedTag {
-        name: artifact.name(),
-    });
-    Ok(0)
 }

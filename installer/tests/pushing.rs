@@ -197,10 +197,13 @@ async fn tags_come_after_every_manifest_and_manifests_after_every_blob() {
         return;
     }
     let site = Site::start();
+    let many = Image::index(vec![("linux/amd64", image(1)), ("linux/arm64", image(2))]);
+    let signature = Image::cosign_signature(&many.digest(), "quay.io/a/many");
     let archive = site.bundle(
         &FakeBundle::new("b")
-            .with(Role::Image, "quay.io/a/one:1", &image(1))
-            .with(Role::Image, "quay.io/a/two:2", &image(2)),
+            .with(Role::Image, "quay.io/a/many:1", &many)
+            .with(Role::Image, "quay.io/a/three:3", &image(3))
+            .referring(Role::Signature, &many.digest(), &signature),
     );
     push(&site, &archive).await.unwrap();
     let order: Vec<usize> = site
@@ -212,11 +215,37 @@ async fn tags_come_after_every_manifest_and_manifests_after_every_blob() {
         .map(|request| match &request.path {
             path if path.contains("/blobs/") => 0,
             path if path.contains("/manifests/sha256:") => 1,
+            path if path.contains("/manifests/sha256-") => 3,
             _ => 2,
         })
         .collect();
     assert!(order.is_sorted(), "{order:?}");
-    assert_eq!(order.iter().filter(|step| **step == 2).count(), 2);
+    // each manifest once: those below the index by digest, what a tag leads to by its tag
+    let puts = |step| order.iter().filter(|found| **found == step).count();
+    assert_eq!((puts(1), puts(2), puts(3)), (2, 2, 1));
+}
+
+/// What a registry that holds nothing is asked for an image with its signature: each request is work of its own for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_asked_twice_nor_what_costs_less_to_do() {
+    if !tools() {
+        return;
+    }
+    let site = Site::start();
+    let one = image(1);
+    let signature = Image::cosign_signature(&one.digest(), "quay.io/a/one");
+    let archive = site.bundle(
+        &FakeBundle::new("b")
+            .with(Role::Image, "quay.io/a/one:1", &one)
+            .referring(Role::Signature, &one.digest(), &signature),
+    );
+    let registry = site.registry().await;
+    let plan = push::plan(&registry, &archive, 4, &quiet).await.unwrap();
+    plan.run(&registry, &archive, 4, &quiet).await.unwrap();
+    let (stats, blobs) = (registry.stats(), plan.summary.blobs);
+    // both tags before and after, and the one blob that is worth asking for
+    assert_eq!(stats.heads, 5);
+    assert_eq!(stats.writes, 2 * blobs + 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

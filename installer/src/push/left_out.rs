@@ -10,7 +10,7 @@ use airgap_registry::{RepositoryName, SiteRegistry};
 use futures_util::{StreamExt, TryStreamExt, stream as streams};
 use oci_spec::image::Digest;
 
-use super::Artifact;
+use super::{Artifact, Missing};
 use crate::{Error, Result};
 
 /// A layer that the bundle does not carry, and every repository that needs it.
@@ -27,7 +27,7 @@ pub(super) struct LeftOut {
 /// Lists what the bundle leaves out and `missing` needs; nothing is asked.
 pub(super) fn of(
     archive: &VerifiedArchive,
-    missing: &[Artifact],
+    missing: &[Missing],
     holders: &HashMap<Digest, RepositoryName>,
 ) -> Vec<LeftOut> {
     let needed = |layer: &Omitted| -> BTreeSet<RepositoryName> {
@@ -35,7 +35,10 @@ pub(super) fn of(
             let mut blobs = artifact.blobs.iter();
             blobs.any(|(digest, _)| *digest == layer.digest)
         };
-        let artifacts = missing.iter().filter(needs);
+        let artifacts = missing
+            .iter()
+            .map(|missing| &missing.artifact)
+            .filter(needs);
         artifacts
             .map(|artifact| artifact.repository.clone())
             .collect()
@@ -85,7 +88,7 @@ pub(super) async fn mount(
     registry: &SiteRegistry,
     archive: &VerifiedArchive,
     layer: &LeftOut,
-) -> Result<u64> {
+) -> Result<()> {
     for repository in &layer.repositories {
         if registry.blob_exists(repository, &layer.digest).await? {
             continue;
@@ -101,7 +104,7 @@ pub(super) async fn mount(
             return Err(unproven(archive, 1));
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// Says that so many layers were not found, and which release brings them.

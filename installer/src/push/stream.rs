@@ -1,7 +1,8 @@
 //! A blob's way from the archive into one request.
 //!
 //! Reading, inflating and hashing block, so they have a thread of their own; one chunk waits between it and the request. The archive lends
-//! its buffers from a pool of 20: an upload holds at most four (being read, withheld, waiting, being sent), hence [`MOST_UPLOADS`].
+//! its buffers from a pool of 20: an upload holds at most four (being read, withheld, waiting, being sent), hence [`MOST_UPLOADS`]. A blob
+//! below a megabyte is copied out of its frame and holds none.
 
 use std::{io, sync::Mutex};
 

@@ -97,9 +97,24 @@ impl SiteRegistry {
         media_type: &MediaType,
         bytes: &Bytes,
     ) -> Result<TagOutcome> {
+        let before = self.head_manifest(repository, &tag.clone().into()).await?;
+        self.retag(repository, tag, media_type, bytes, before).await
+    }
+
+    /// Points a tag at a manifest, as [`Self::tag`] does, for a caller that has asked already what the tag holds: `before`.
+    ///
+    /// Storing under a tag stores under the digest too, so what the tag leads to needs no PUT of its own (distribution spec, "Pushing
+    /// manifests"); what *it* leads to must be there.
+    pub async fn retag(
+        &self,
+        repository: &RepositoryName,
+        tag: &Tag,
+        media_type: &MediaType,
+        bytes: &Bytes,
+        before: Option<Digest>,
+    ) -> Result<TagOutcome> {
         let wanted = digest_of(bytes);
         let reference = tag.clone().into();
-        let before = self.head_manifest(repository, &reference).await?;
         // an immutable tag refuses even the digest that it holds
         if before.as_ref() == Some(&wanted) {
             return Ok(TagOutcome::Unchanged);
