@@ -32,7 +32,8 @@ pub use pace::Pace;
 pub use puller::{BlobBody, FileBody, Proxy, PullOptions, Puller};
 pub use retry::RetryPolicy;
 pub use site::{
-    Access, ByteStream, Flavour, ProjectState, Quota, SiteConfig, SiteRegistry, Stats, TagOutcome,
+    Access, ByteStream, Flavour, ProjectState, Proof, Quota, SiteConfig, SiteRegistry, Stats,
+    TagOutcome,
 };
 pub use tls::{CertificateFacts, TlsFindings, Untrusted, tls_findings};
 pub use upstreams::Upstreams;

@@ -132,6 +132,15 @@ struct Counters {
     bytes_sent: Arc<AtomicU64>,
 }
 
+/// What proves that a tag was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// The digest that the registry names in its answer.
+    Answer,
+    /// The tag, asked for again.
+    ReadBack,
+}
+
 /// What became of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TagOutcome {

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, time::Instant};
 
 use airgap_archive::VerifiedArchive;
-use airgap_registry::{Pace, RepositoryName, SiteRegistry, TagOutcome};
+use airgap_registry::{Pace, Proof, RepositoryName, SiteRegistry, TagOutcome};
 use futures_util::{
     StreamExt,
     stream::{self as streams, FuturesUnordered},
@@ -23,6 +23,9 @@ use crate::{
 
 /// A blob of so many bytes or fewer costs no more to send than to ask for: configs, signatures, the files of a small chart.
 const SMALL: u64 = 64 << 10;
+
+/// In so many repositories a blob is looked for before it is sent.
+const ASKED: usize = 4;
 
 /// A blob's way into one more repository.
 struct Mount<'a> {
@@ -63,7 +66,8 @@ impl PushPlan {
         };
         let mut each = Each {
             registry,
-            pace: Pace::new(jobs),
+            blobs: Pace::new(jobs),
+            answers: Pace::new(jobs.saturating_mul(2)),
         };
         each.of(&self.left_out, async |layer| {
             left_out::mount(registry, archive, layer).await.map(|()| 0)
@@ -71,7 +75,9 @@ impl PushPlan {
         .await?;
 
         let holders = std::sync::Mutex::new(Vec::new());
-        each.run(
+        run(
+            registry,
+            &mut each.blobs,
             self.blobs.iter().filter(|blob| blob.size > SMALL).collect(),
             self.blobs
                 .iter()
@@ -151,14 +157,15 @@ impl Sender<'_> {
         Ok((holder, if sent { blob.size } else { 0 }))
     }
 
-    /// Looks for the blob in every repository that needs it; the first usually has it if any has.
+    /// Looks for the blob in a few of the repositories that need it. What an earlier release or an interrupted push has left is mostly in
+    /// the first; where all these are new and another has it, it is sent once more, and no harm is done.
     async fn find(&self, blob: &BlobPush) -> Result<Option<RepositoryName>> {
-        let mut asked = streams::iter(&blob.repositories)
+        let mut asked = streams::iter(blob.repositories.iter().take(ASKED))
             .map(async |repository| {
                 let there = self.registry.blob_exists(repository, &blob.digest).await?;
                 Ok::<_, Error>(there.then(|| repository.clone()))
             })
-            .buffered(4);
+            .buffered(ASKED);
         while let Some(found) = asked.next().await {
             if let Some(repository) = found? {
                 return Ok(Some(repository));
@@ -204,7 +211,7 @@ impl Sender<'_> {
         Ok(0)
     }
 
-    /// Points an artifact's tag at it, which stores it too; the registry's client reads it back. What has no tag is listed with its subject.
+    /// Points an artifact's tag at it, which stores it too. What has no tag is listed with its subject.
     async fn tag(&self, missing: &Missing) -> Result<u64> {
         let Missing { artifact, holds } = missing;
         let bytes = self.archive.manifest(&artifact.digest)?;
@@ -217,9 +224,21 @@ impl Sender<'_> {
         let Some(tag) = &artifact.tag else {
             return Ok(0);
         };
+        // nodes pull contents, and a policy may be in their way
+        let proof = match artifact.kind {
+            Kind::Content => Proof::ReadBack,
+            Kind::Signature | Kind::Referrer => Proof::Answer,
+        };
         let outcome = self
             .registry
-            .retag(&artifact.repository, tag, media_type, &bytes, holds.clone())
+            .retag(
+                &artifact.repository,
+                tag,
+                media_type,
+                &bytes,
+                holds.clone(),
+                proof,
+            )
             .await?;
         if let TagOutcome::Moved { from } = outcome {
             (self.report)(Event::Notice {
@@ -236,7 +255,10 @@ impl Sender<'_> {
 /// Works on items, as many at a time as help; what one step has learned of the line, the next begins with.
 struct Each<'a> {
     registry: &'a SiteRegistry,
-    pace: Pace,
+    /// How many blobs at a time.
+    blobs: Pace,
+    /// How many requests without a blob: twice as many, since they mostly wait for answers.
+    answers: Pace,
 }
 
 impl Each<'_> {
@@ -245,61 +267,62 @@ impl Each<'_> {
         items: &'i [T],
         work: impl AsyncFn(&'i T) -> Result<u64>,
     ) -> Result<()> {
-        self.run(VecDeque::new(), items.iter().collect(), work)
-            .await
+        let registry = self.registry;
+        let items = items.iter().collect();
+        run(registry, &mut self.answers, VecDeque::new(), items, work).await
     }
+}
 
-    /// Works on both queues; each item tells how many bytes it sent. The large ones fill the line, and a quarter of the places is kept for
-    /// small ones, which mostly wait for answers.
-    async fn run<'i, T>(
-        &mut self,
-        mut large: VecDeque<&'i T>,
-        mut small: VecDeque<&'i T>,
-        work: impl AsyncFn(&'i T) -> Result<u64>,
-    ) -> Result<()> {
-        let mut running = FuturesUnordered::new();
-        let pace = &mut self.pace;
-        let mut large_running = 0;
-        let mut errors: Vec<Error> = Vec::new();
-        loop {
-            while errors.is_empty() && running.len() < pace.limit() {
-                let kept = if small.is_empty() {
-                    0
-                } else {
-                    pace.limit() / 4
-                };
-                let places = stream::MOST_UPLOADS.min(pace.limit() - kept);
-                let (item, is_large) = if large_running < places
-                    && let Some(item) = large.pop_front()
-                {
-                    (item, true)
-                } else if let Some(item) = small.pop_front() {
-                    (item, false)
-                } else {
-                    break;
-                };
-                large_running += usize::from(is_large);
-                let (begun, task) = (Instant::now(), work(item));
-                running.push(async move { (task.await, begun.elapsed(), is_large) });
-            }
-            let Some((outcome, took, was_large)) = running.next().await else {
+/// Works on both queues; each item tells how many bytes it sent. The large ones fill the line, and a quarter of the places is kept for
+/// small ones, which mostly wait for answers.
+async fn run<'i, T>(
+    registry: &SiteRegistry,
+    pace: &mut Pace,
+    mut large: VecDeque<&'i T>,
+    mut small: VecDeque<&'i T>,
+    work: impl AsyncFn(&'i T) -> Result<u64>,
+) -> Result<()> {
+    let mut running = FuturesUnordered::new();
+    let mut large_running = 0;
+    let mut errors: Vec<Error> = Vec::new();
+    loop {
+        while errors.is_empty() && running.len() < pace.limit() {
+            let kept = if small.is_empty() {
+                0
+            } else {
+                pace.limit() / 4
+            };
+            let places = stream::MOST_UPLOADS.min(pace.limit() - kept);
+            let (item, is_large) = if large_running < places
+                && let Some(item) = large.pop_front()
+            {
+                (item, true)
+            } else if let Some(item) = small.pop_front() {
+                (item, false)
+            } else {
                 break;
             };
-            large_running -= usize::from(was_large);
-            match outcome {
-                Ok(bytes) => pace.ended(bytes, took, self.registry.complaints()),
-                Err(error) => errors.push(error),
-            }
+            large_running += usize::from(is_large);
+            let (begun, task) = (Instant::now(), work(item));
+            running.push(async move { (task.await, begun.elapsed(), is_large) });
         }
-        // of several failures, "do not trust" is the one to hear about
-        let worst = errors
-            .iter()
-            .position(|error| error.class() == crate::ExitClass::DoNotTrust)
-            .unwrap_or(0);
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors.swap_remove(worst))
+        let Some((outcome, took, was_large)) = running.next().await else {
+            break;
+        };
+        large_running -= usize::from(was_large);
+        match outcome {
+            Ok(bytes) => pace.ended(bytes, took, registry.complaints()),
+            Err(error) => errors.push(error),
         }
+    }
+    // of several failures, "do not trust" is the one to hear about
+    let worst = errors
+        .iter()
+        .position(|error| error.class() == crate::ExitClass::DoNotTrust)
+        .unwrap_or(0);
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors.swap_remove(worst))
     }
 }

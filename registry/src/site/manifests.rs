@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
 use super::{
-    SiteRegistry, TagOutcome,
+    Proof, SiteRegistry, TagOutcome,
     connection::{COMMIT_TIMEOUT, Purpose},
 };
 use crate::{
@@ -31,10 +31,8 @@ impl SiteRegistry {
         else {
             return Ok(None);
         };
-        let digest = response.headers().get("docker-content-digest");
-        let digest = digest.and_then(|value| value.to_str().ok()?.parse().ok());
-        if digest.is_some() {
-            return Ok(digest);
+        if let Some(digest) = named(&response) {
+            return Ok(Some(digest));
         }
         // a registry that does not say has to show
         Ok(self
@@ -98,13 +96,15 @@ impl SiteRegistry {
         bytes: &Bytes,
     ) -> Result<TagOutcome> {
         let before = self.head_manifest(repository, &tag.clone().into()).await?;
-        self.retag(repository, tag, media_type, bytes, before).await
+        self.retag(repository, tag, media_type, bytes, before, Proof::ReadBack)
+            .await
     }
 
     /// Points a tag at a manifest, as [`Self::tag`] does, for a caller that has asked already what the tag holds: `before`.
     ///
     /// Storing under a tag stores under the digest too, so what the tag leads to needs no PUT of its own (distribution spec, "Pushing
-    /// manifests"); what *it* leads to must be there.
+    /// manifests"); what *it* leads to must be there. Reading back costs a request and also finds a policy of the project that stores what
+    /// it lets nobody pull; without it, a registry whose answer names another digest or none is still asked.
     pub async fn retag(
         &self,
         repository: &RepositoryName,
@@ -112,6 +112,7 @@ impl SiteRegistry {
         media_type: &MediaType,
         bytes: &Bytes,
         before: Option<Digest>,
+        proof: Proof,
     ) -> Result<TagOutcome> {
         let wanted = digest_of(bytes);
         let reference = tag.clone().into();
@@ -122,6 +123,9 @@ impl SiteRegistry {
         let written = self.put(repository, &reference, media_type, bytes).await;
         let now = match &written {
             Err(error) if !may_have_worked(error) => None,
+            Ok(response) if proof == Proof::Answer && named(response) == Some(wanted.clone()) => {
+                Some(wanted.clone())
+            }
             _ => self.head_manifest(repository, &reference).await?,
         };
         match (written, now) {
@@ -339,6 +343,12 @@ impl SiteRegistry {
             got,
         }
     }
+}
+
+/// Returns the digest that an answer names.
+fn named(response: &Response) -> Option<Digest> {
+    let digest = response.headers().get("docker-content-digest")?;
+    digest.to_str().ok()?.parse().ok()
 }
 
 fn name(reference: &ManifestReference) -> String {
