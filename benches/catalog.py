@@ -79,9 +79,9 @@ def write(folder, data, images, bulk):
         (manifests / part).mkdir(parents=True, exist_ok=True)
     files.mkdir(parents=True, exist_ok=True)
 
-    # as large as the real one; kept between runs, as the layers are
-    archive = data.layer(900, 35_000_000)
-    content = (data.blobs / archive["digest"][7:]).read_bytes()
+    # kept between runs, as the layers are; nobody opens it, so its end may be missing
+    archive = data.layer(900, data.release_size * 5 // 4)
+    content = (data.blobs / archive["digest"][7:]).read_bytes()[:data.release_size]
     lists = (RUNTIME + "\n").encode()
     (files / "rke2.linux-amd64.tar.gz").write_bytes(content)
     (files / "rke2-images-core.linux-amd64.txt").write_bytes(lists)

@@ -74,7 +74,7 @@ def line(points):
 
 
 def measure(options, work, fast):
-    """Measures all three, writes growth.json, prints the tables."""
+    """Measures all three, writes growth.json, prints the tables, and puts them into a page."""
     report = {"images": {}, "blobs": {}, "nodes": {}}
 
     def fresh(data):
@@ -105,8 +105,37 @@ def measure(options, work, fast):
     model["stage, per node"] = line([(count, found["wall"]) for count, found in report["nodes"].items()])
     report["model"] = model
     Path(work, "growth.json").write_text(json.dumps(report, indent=2) + "\n")
-    for name, found in model.items():
-        print(f"| {name} | {found['start']:.3f} s | {found['each']:.3g} s |")
+    shown = tables(report)
+    print(shown)
+    if options.docs:
+        page = Path(options.docs)
+        before, rest = page.read_text().split("<!-- growth -->\n", 1)
+        page.write_text(f"{before}<!-- growth -->\n{shown}\n<!-- /growth -->{rest.split('<!-- /growth -->', 1)[1]}")
+
+
+def bytes_in_words(size):
+    """A power of two as people write it."""
+    return next(f"{size // unit} {name}" for unit, name in ((GB, "GiB"), (MB, "MiB"), (KB, "KiB")) if size >= unit)
+
+
+def tables(report):
+    """The numbers and the lines through them, as Markdown."""
+    def cell(found):
+        return f"{found['wall']:.3f} s, {found['cpu']:.2f} s CPU, {found['peakRss'] / 1e6:.0f} MB"
+
+    steps = ("bundle", "verify", "inspect", "push")
+    lines = ["| | " + " | ".join(steps) + " |", "|---" * 5 + "|"]
+    for name, rows in (("{} images of 64 KiB", report["images"]), ("a blob of {}", report["blobs"])):
+        for count, found in rows.items():
+            label = name.format(bytes_in_words(count) if "blob" in name else f"{count:,}".replace(",", " "))
+            lines.append(f"| {label} | " + " | ".join(cell(found[step]) for step in steps) + " |")
+    lines += ["", "| 35 MB to so many SSH servers of this machine | |", "|---|---|"]
+    lines += [f"| {count} | {cell(found)} |" for count, found in report["nodes"].items()]
+    lines += ["", "| the straight line through | begins with | and each one more costs |", "|---|---|---|"]
+    for name, found in report["model"].items():
+        each = f"{found['each'] * 1e9:.2f} ns" if name.endswith("byte") else f"{found['each'] * 1e3:.2f} ms"
+        lines.append(f"| {name} | {found['start']:.2f} s | {each} |")
+    return "\n".join(lines)
 
 
 def staged(bench, content, count):

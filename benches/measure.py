@@ -35,8 +35,13 @@ def _written(pid):
 
 
 def _watch(pid, ended, most):
-    """Keeps the most memory a program had. What wait4 says begins with what this process had when it forked."""
-    while not ended.wait(0.003):
+    """Keeps the most memory a program had. What wait4 says begins with what this process had when it forked.
+
+    It looks often at first, for programs that are soon over, and then less: a look takes a core from whom it looks at.
+    """
+    pause = 0.003
+    while not ended.wait(pause):
+        pause = min(pause * 1.2, 0.03)
         try:
             with open(f"/proc/{pid}/status") as file:
                 found = next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
@@ -97,6 +102,7 @@ def summary(usages):
         "wall": round(median(usages), 4),
         "walls": [round(usage.wall, 4) for usage in usages],
         "cpu": round(median(usages, "cpu"), 3),
+        "cpus": [round(usage.cpu, 3) for usage in usages],
         "peakRss": max(usage.rss for usage in usages),
         "written": max(usage.written for usage in usages),
     }

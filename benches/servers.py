@@ -111,7 +111,7 @@ def certificate(folder):
 
 @contextlib.contextmanager
 def sshds(folder, count):
-    """So many SSH servers with a key of their own each; yields their ports, the client's key and known_hosts."""
+    """So many SSH servers with a key of their own each; yields their ports."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     os.makedirs("/run/sshd", exist_ok=True)
@@ -120,7 +120,6 @@ def sshds(folder, count):
             old.unlink()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "authorized").write_bytes((folder / "client.pub").read_bytes())
-    key = " ".join((folder / "host.pub").read_text().split()[:2])
     with contextlib.ExitStack() as stack:
         ports = []
         for _ in range(count):
@@ -131,12 +130,13 @@ def sshds(folder, count):
                  "-o", "PidFile=none", "-o", "UsePAM=no", "-o", "PermitRootLogin=prohibit-password",
                  "-o", "MaxStartups=100"], port))
             ports.append(port)
-        (folder / "known_hosts").write_text("".join(f"[127.0.0.1]:{port} {key}\n" for port in ports))
         yield ports
 
 
 def inventory(folder, ports):
-    """Writes a hosts.yaml for servers made by `sshds`; returns its path."""
+    """Writes known_hosts and hosts.yaml for servers made by `sshds`, as they are reached; returns the path of hosts.yaml."""
+    key = " ".join((Path(folder) / "host.pub").read_text().split()[:2])
+    (Path(folder) / "known_hosts").write_text("".join(f"[127.0.0.1]:{port} {key}\n" for port in ports))
     hosts = "".join(
         f"  - {{name: n{number}, role: {'agent' if number else 'server'}, ssh: {{address: 127.0.0.1, port: {port}, user: root, "
         f"keyPath: {folder}/client, knownHosts: {folder}/known_hosts}}}}\n" for number, port in enumerate(ports))
