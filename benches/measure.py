@@ -41,7 +41,7 @@ def _watch(pid, ended, most):
     """
     pause = 0.003
     while not ended.wait(pause):
-        pause = min(pause * 1.2, 0.03)
+        pause = min(pause * 1.2, 0.01)
         try:
             with open(f"/proc/{pid}/status") as file:
                 found = next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
