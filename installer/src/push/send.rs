@@ -39,7 +39,7 @@ struct Sender<'a> {
     registry: &'a SiteRegistry,
     archive: &'a VerifiedArchive,
     report: Report<'a>,
-    /// A permit for each blob that may be streamed at once, see [`stream::MOST_UPLOADS`]; the small ones need none.
+    /// A permit for each blob that may be streamed at once: as the operator says, and see [`stream::MOST_UPLOADS`]. Small ones need none.
     streams: Semaphore,
 }
 
@@ -62,12 +62,11 @@ impl PushPlan {
             registry,
             archive,
             report,
-            streams: Semaphore::new(stream::MOST_UPLOADS),
+            streams: Semaphore::new(jobs.clamp(1, stream::MOST_UPLOADS)),
         };
         let mut each = Each {
             registry,
-            blobs: Pace::new(jobs),
-            answers: Pace::new(jobs.saturating_mul(2)),
+            pace: Pace::new(jobs.saturating_mul(2)),
         };
         each.of(&self.left_out, async |layer| {
             left_out::mount(registry, archive, layer).await.map(|()| 0)
@@ -77,7 +76,7 @@ impl PushPlan {
         let holders = std::sync::Mutex::new(Vec::new());
         run(
             registry,
-            &mut each.blobs,
+            &mut Pace::new(jobs),
             self.blobs.iter().filter(|blob| blob.size > SMALL).collect(),
             self.blobs
                 .iter()
@@ -252,13 +251,11 @@ impl Sender<'_> {
     }
 }
 
-/// Works on items, as many at a time as help; what one step has learned of the line, the next begins with.
+/// Makes requests that carry no blob, as many at a time as help: up to twice as many as uploads, since they mostly wait for answers. What
+/// one step has learned of the line, the next begins with.
 struct Each<'a> {
     registry: &'a SiteRegistry,
-    /// How many blobs at a time.
-    blobs: Pace,
-    /// How many requests without a blob: twice as many, since they mostly wait for answers.
-    answers: Pace,
+    pace: Pace,
 }
 
 impl Each<'_> {
@@ -269,7 +266,7 @@ impl Each<'_> {
     ) -> Result<()> {
         let registry = self.registry;
         let items = items.iter().collect();
-        run(registry, &mut self.answers, VecDeque::new(), items, work).await
+        run(registry, &mut self.pace, VecDeque::new(), items, work).await
     }
 }
 

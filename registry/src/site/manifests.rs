@@ -139,11 +139,11 @@ impl SiteRegistry {
                     object,
                     message,
                 }),
-                _,
+                now,
             ) if message.contains("immutable") => Err(Error::ImmutableTag {
                 host,
                 object,
-                present: before,
+                present: now.or(before),
                 wanted: wanted.into(),
             }),
             (Err(error), _) => Err(error),
