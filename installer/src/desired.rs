@@ -266,7 +266,7 @@ fn runtime_image(inventory: &Inventory, edition: &ResolvedEdition) -> Result<Str
         .ok_or_else(|| Error::Bundle {
             what: format!("the edition names runtime image {name}, but does not carry it"),
         })?;
-    let repository = RepositoryName::of(&name.reference())?;
+    let repository = RepositoryName::of(&name.full_repository())?;
     let registry = inventory.registry.endpoint.trim_start_matches("http://");
     Ok(format!(
         "{registry}/{}/{repository}@{}",

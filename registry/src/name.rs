@@ -1,11 +1,11 @@
 //! Names that registries accept: projects, repositories, tags.
 //!
 //! Invariant: each type has one parser, which holds the grammar of the OCI distribution specification and
-//! the narrower one of Harbor. Left out: host names, which `oci_spec`'s `Reference` holds.
+//! the narrower one of Harbor. Left out: short names such as `nginx`, which `oci_spec`'s `Reference` completes.
 
 use std::fmt;
 
-use oci_spec::{distribution::Reference, image::Digest};
+use oci_spec::image::Digest;
 
 use crate::error::{Error, Result};
 
@@ -83,19 +83,24 @@ impl RepositoryName {
         }
     }
 
-    /// Returns where an image of that full name is kept at the site: the same name, host first.
+    /// Returns where an image of that full repository, such as `quay.io/argoproj/argocd`, is kept at the site: the same name, host first.
     ///
-    /// Docker's several names for its registry become `docker.io`, and the colon before a port a dash.
-    pub fn of(reference: &Reference) -> Result<Self> {
-        let host = match reference.registry() {
+    /// Docker's several names for its registry become `docker.io`, and the colon before a port a dash. A name without a host, which only
+    /// means one, is refused: bundles hold full names.
+    pub fn of(full: &str) -> Result<Self> {
+        let (host, path) = full.split_once('/').unwrap_or((full, ""));
+        if !host.contains(['.', ':']) && host != "localhost" {
+            return Err(Error::InvalidName {
+                kind: "full repository name",
+                name: full.to_owned(),
+                reason: "it must begin with a registry's host",
+            });
+        }
+        let host = match host {
             "index.docker.io" | "registry-1.docker.io" => "docker.io",
             host => host,
         };
-        Self::parse(&format!(
-            "{}/{}",
-            host.replace(':', "-").to_lowercase(),
-            reference.repository()
-        ))
+        Self::parse(&format!("{}/{path}", host.replace(':', "-").to_lowercase()))
     }
 
     /// Returns the name.
@@ -210,6 +215,7 @@ impl From<Digest> for ManifestReference {
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::distribution::Reference;
     use proptest::prelude::*;
 
     use super::*;
@@ -250,20 +256,24 @@ mod tests {
 
     #[test]
     fn a_site_keeps_the_whole_source_name() {
-        let kept = |name: &str| {
-            let reference: Reference = name.parse().unwrap();
-            RepositoryName::of(&reference).unwrap().to_string()
-        };
-        assert_eq!(kept("nginx:1"), "docker.io/library/nginx");
+        let kept = |name: &str| RepositoryName::of(name).unwrap().to_string();
+        assert_eq!(kept("docker.io/library/nginx"), "docker.io/library/nginx");
         assert_eq!(
-            kept("index.docker.io/rancher/rke2-runtime:v1"),
+            kept("index.docker.io/rancher/rke2-runtime"),
             "docker.io/rancher/rke2-runtime"
         );
-        assert_eq!(
-            kept("quay.io/argoproj/argocd:v3.4.4"),
-            "quay.io/argoproj/argocd"
-        );
-        assert_eq!(kept("localhost:5000/a/b:1"), "localhost-5000/a/b");
+        assert_eq!(kept("quay.io/argoproj/argocd"), "quay.io/argoproj/argocd");
+        assert_eq!(kept("localhost:5000/a/b"), "localhost-5000/a/b");
+        for short in [
+            "nginx",
+            "library/nginx",
+            "quay.io",
+            "quay.io/",
+            "quay.io/a:1",
+            "",
+        ] {
+            assert!(RepositoryName::of(short).is_err(), "{short}");
+        }
     }
 
     proptest! {
@@ -274,6 +284,8 @@ mod tests {
                 let full = format!("h.io/{parsed}:x");
                 let reference: Reference = full.parse().unwrap();
                 prop_assert_eq!(reference.repository(), name.as_str());
+                let kept = RepositoryName::of(&format!("h.io/{parsed}"));
+                prop_assert_eq!(kept.unwrap().to_string(), format!("h.io/{name}"));
             }
             if let Ok(parsed) = Tag::parse(&name) {
                 let full = format!("h.io/a/b:{parsed}");

@@ -19,13 +19,11 @@ use airgap_testkit::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use oci_spec::distribution::Reference;
 
 use crate::support::{Site, body, push, repository, sample, tag, upload};
 
 fn argocd() -> RepositoryName {
-    let reference: Reference = "quay.io/argoproj/argocd:v3.4.4".parse().unwrap();
-    RepositoryName::of(&reference).unwrap()
+    RepositoryName::of("quay.io/argoproj/argocd").unwrap()
 }
 
 #[tokio::test]
