@@ -7,7 +7,7 @@ use std::{
 };
 
 use airgap_registry::{
-    ByteStream, Error, Flavour, ManifestReference, ProjectState, Quota, RepositoryName,
+    ByteStream, Error, Flavour, ManifestReference, ProjectState, Proof, Quota, RepositoryName,
     SiteRegistry, TagOutcome,
 };
 use airgap_testkit::{
@@ -19,6 +19,7 @@ use airgap_testkit::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use oci_spec::image::MediaType;
 
 use crate::support::{Site, body, push, repository, sample, tag, upload};
 
@@ -393,6 +394,58 @@ async fn a_moved_tag_says_what_it_held() {
             from: image.digest()
         }
     );
+}
+
+#[tokio::test]
+async fn a_tag_is_proved_by_the_answer_or_where_that_does_not_tell_by_asking() {
+    if !require_tool("docker-registry") {
+        return;
+    }
+    let site = Site::usual();
+    let (image, registry) = (sample(), site.pusher().await);
+    push(&registry, &argocd(), &tag("v1"), &image)
+        .await
+        .unwrap();
+    let set = async |name: &str, proof| {
+        let before = registry.stats().heads;
+        let media_type = MediaType::from(image.media_type.as_str());
+        let outcome = registry
+            .retag(
+                &argocd(),
+                &tag(name),
+                &media_type,
+                &image.manifest,
+                None,
+                proof,
+            )
+            .await;
+        (outcome, registry.stats().heads - before)
+    };
+    let created = |(outcome, heads): (airgap_registry::Result<TagOutcome>, u64)| {
+        assert_eq!(outcome.unwrap(), TagOutcome::Created);
+        heads
+    };
+    assert_eq!(created(set("a", Proof::ReadBack).await), 1);
+    assert_eq!(created(set("b", Proof::Answer).await), 0);
+
+    for action in [FaultAction::NoDigestHeader, FaultAction::WrongDigestHeader] {
+        site.harbor
+            .fault(Fault::once("PUT", "/manifests/", action.clone()));
+        assert_eq!(created(set("c", Proof::Answer).await), 1, "{action:?}");
+    }
+    site.harbor.fault(Fault::once(
+        "PUT",
+        "/manifests/d$",
+        FaultAction::WrongDigestHeader,
+    ));
+    site.harbor.fault(Fault::once(
+        "HEAD",
+        "/manifests/d$",
+        FaultAction::WrongDigestHeader,
+    ));
+    let (outcome, _) = set("d", Proof::Answer).await;
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
 }
 
 #[tokio::test]

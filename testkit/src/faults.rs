@@ -56,6 +56,8 @@ pub enum FaultAction {
     },
     /// Name another digest in the header `Docker-Content-Digest`.
     WrongDigestHeader,
+    /// Leave the header `Docker-Content-Digest` out, as the specification allows.
+    NoDigestHeader,
     /// Flip one bit of the answer's body.
     CorruptBody,
     /// Write `Location` as `http://…`, as behind a proxy that hides TLS.

@@ -99,6 +99,10 @@ fn distort(mut response: Response, action: Option<&FaultAction>) -> Response {
                 .insert("docker-content-digest", wrong);
             response
         }
+        Some(FaultAction::NoDigestHeader) => {
+            response.headers_mut().remove("docker-content-digest");
+            response
+        }
         Some(FaultAction::CorruptBody) => {
             let (parts, body) = response.into_parts();
             let mut flipped = false;
