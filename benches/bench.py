@@ -222,9 +222,12 @@ class Bench:
             lambda: run(f"find {self.fast}/unpacked/blobs -type f -print0 | xargs -0 -P2 -n4 openssl dgst -sha256 > /dev/null")))
 
     def pushing(self, base, limit=0.4):
-        """Fills a registry over TLS, and fills it again."""
+        """Fills a registry over TLS, and fills it again. Both push what the bundle names; ours its signatures, too."""
         registry = self.fast / "registry"
         again = []
+        index = json.loads(run(f"tar --zstd -xOf {base} --occurrence index.json").output)
+        names = [artifact["annotations"].get("org.opencontainers.image.ref.name") for artifact in index["manifests"]
+                 if artifact["annotations"]["airgap.role"] != "edition"]
 
         def ours():
             with servers.empty_registry(registry, self.certificate) as port, self.through([port]) as (port,):
@@ -238,7 +241,7 @@ class Bench:
                 (self.fast / "scratch").mkdir()
                 copies = "".join(
                     f"skopeo copy -q --insecure-policy --dest-cert-dir {self.trusted} oci:{self.fast}/scratch:{name} "
-                    f"docker://localhost:{port}/airgap/{name}\n" for name in self.small)
+                    f"docker://localhost:{port}/airgap/{name.replace('+', '-')}\n" for name in filter(None, names))
                 usage = run(f"tar -C {self.fast}/scratch --zstd -xf {base}\n{copies}", env=self.env)
                 shutil.rmtree(self.fast / "scratch")
                 return usage
@@ -246,7 +249,7 @@ class Bench:
         first, other = interleaved(self.repetitions, ours, theirs)
         ratio = median(first) / median(other)
         scratch = max(usage.written for usage in first)
-        self.row(f"push to {self.where and 'a ' + self.where + ' '}registry over TLS", "tar x, then skopeo copy of every image",
+        self.row(f"push to {self.where and 'a ' + self.where + ' '}registry over TLS", "tar x, then skopeo copy of all that has a name",
                  f"≤ {limit}, scratch bytes = 0", summary(first), summary(other), ratio if scratch == 0 else 99.0, limit,
                  scratch=scratch)
         return first, again
@@ -315,6 +318,8 @@ class Bench:
             with servers.empty_registry(self.fast / "registry", self.certificate) as port:
                 peaks[f"push, 1.5 GB, {jobs} jobs"] = self.push(port, base, jobs).rss
         shutil.rmtree(self.fast / "out")
+        # the first time the cache's blobs are hashed as well, which those of the smaller bundle were long before
+        peaks["bundle, 6 GB, 64 jobs, new cache"] = self.make_large()[0].rss
         usage, large = self.make_large()
         peaks["bundle, 6 GB, 64 jobs"] = usage.rss
         peaks["verify, 6 GB, 64 jobs"] = self.run_airgap("verify", "--key", key, "--jobs", 64, large).rss
@@ -333,8 +338,7 @@ class Bench:
         """The bundle of 6 GB, from a cache that already holds its blobs."""
         cache = self.work / "cache-large"
         folder = cache / "blobs/sha256"
-        shutil.rmtree(cache, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in self.large:
             for blob in self.data.images[name]["blobs"]:
                 target = folder / blob["digest"][7:]

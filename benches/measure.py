@@ -1,20 +1,20 @@
 """Runs commands and measures them: wall time, CPU, peak memory, bytes written to storage.
 
-A child is looked at after it has ended and before it is reaped, so that /proc still knows what it wrote.
+Each runs under time(1): the kernel's own peak of a program's memory, which needs no looking at it while it runs, is that of whoever forked
+it at least, and time is small. It is looked at after it has ended and before it is reaped, so that /proc still knows what was written.
 """
 
 import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 
 
 @dataclass
 class Usage:
-    """What a command took: of a line of shell, the memory is the shell's alone."""
+    """What a command took: of a line of shell, the memory is that of its largest program."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -34,50 +34,33 @@ def _written(pid):
     return 0
 
 
-def _watch(pid, ended, most):
-    """Keeps the most memory a program had. What wait4 says begins with what this process had when it forked.
-
-    It looks often at first, for programs that are soon over, and then less: a look takes a core from whom it looks at.
-    """
-    pause = 0.003
-    while not ended.wait(pause):
-        pause = min(pause * 1.2, 0.01)
-        try:
-            with open(f"/proc/{pid}/status") as file:
-                found = next((int(line.split()[1]) for line in file if line.startswith("VmHWM:")), 0)
-        except OSError:
-            return
-        most[0] = max(most[0], found * 1024)
-
-
 def run(command, cwd=None, env=None):
     """Runs one command to its end; a list is a program with arguments, a text is bash's."""
     if isinstance(command, str):
         command = ["bash", "-euo", "pipefail", "-c", command]
     # in memory, so that what a program says does not count as written
     with open(os.memfd_create("out"), "w+b") as out:
+        peak = os.memfd_create("peak")
+        timed = ["time", "--quiet", "--format=%M", f"--output=/dev/fd/{peak}", *map(str, command)]
         started = time.perf_counter()
-        child = subprocess.Popen(
-            [str(word) for word in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
-        ended, most = threading.Event(), [0]
-        watch = threading.Thread(target=_watch, args=(child.pid, ended, most))
-        watch.start()
+        child = subprocess.Popen(timed, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, pass_fds=[peak])
         complaint = child.stderr.read()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         wall = time.perf_counter() - started
-        ended.set()
-        watch.join()
         written = _written(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         output = out.read().decode(errors="replace")
+        os.lseek(peak, 0, os.SEEK_SET)
+        most = int(os.read(peak, 20) or 0) * 1024
+        os.close(peak)
     if child.returncode != 0:
         sys.exit(
             f"failed ({child.returncode}): {' '.join(map(str, command))}\n"
             f"{output[-3000:]}{complaint.decode(errors='replace')[-3000:]}"
         )
-    return Usage(wall, usage.ru_utime + usage.ru_stime, most[0], written, output)
+    return Usage(wall, usage.ru_utime + usage.ru_stime, most, written, output)
 
 
 def interleaved(times, *sides):
