@@ -19,6 +19,7 @@ def arguments():
     parser.add_argument("--transfer", required=True, help="the binary of benches/transfer.rs")
     parser.add_argument("--scale", type=float, default=1.0, help="size of all layers, 1.0 is 1.5 GB")
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--data", action="store_true", help="only make the data, which a run after it finds")
     parser.add_argument("--growth", action="store_true", help="measure growth instead, see growth.py")
     parser.add_argument("--most-images", type=int, help="growth: stop at so many images")
     parser.add_argument("--most-bytes", type=int, help="growth: stop at blobs of so many bytes")
@@ -60,8 +61,12 @@ def main():
     work = Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
     from bench import Bench, machine
+    from data import Data
     from distant import Distant
 
+    if options.data:
+        Data(work, options.scale).make()
+        return
     fast = fast_folder(work, options.scale)
     shutil.rmtree(fast, ignore_errors=True)
     fast.mkdir(parents=True)

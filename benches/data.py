@@ -125,8 +125,11 @@ class Data:
         sizes = [int(40 * MB * self.scale)] * 6 + large
         sizes += [int(choose.choice([1, 2, 4, 8, 16, 30]) * MB * self.scale) for _ in range(60)]
         sizes.append(large[0])
+        # the largest first, so that no core waits for one at the end
+        order = sorted(range(len(sizes)), key=lambda number: -sizes[number])
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            layers = list(pool.map(self.layer, range(len(sizes)), sizes))
+            made = dict(zip(order, pool.map(lambda number: self.layer(number, sizes[number]), order)))
+        layers = [made[number] for number in range(len(sizes))]
         bases, big, own, other = layers[:6], layers[6:8], layers[8:68], layers[68]
         for number in range(60):
             content = [bases[number % 6], own[number]]

@@ -17,7 +17,7 @@ BITS, ROUND_TRIP = 100_000_000, 0.020
 
 
 class Few(Data):
-    """Three images of 5 MB that share a base of 8 MB."""
+    """Three images of 3 MB that share a base of 5 MB."""
 
     release_size = 1 * MB
 
@@ -26,7 +26,7 @@ class Few(Data):
         return self.blob(b"\x1f\x8b" + content, LAYER)
 
     def make(self):
-        layers = [self.random(number, size * MB) for number, size in enumerate([8] + [5] * 3)]
+        layers = [self.random(number, size * MB) for number, size in enumerate([5] + [3] * 3)]
         for number, own in enumerate(layers[1:]):
             self.images[f"{REGISTRY}/far/app-{number:02}:1.0"] = self.image([layers[0], own])
         self.images[RUNTIME] = self.image([self.blob(b"\x1f\x8bruntime", LAYER)])
