@@ -31,7 +31,7 @@ impl SiteRegistry {
         else {
             return Ok(None);
         };
-        if let Some(digest) = named(&response) {
+        if let Some(digest) = digest_of_answer(&response) {
             return Ok(Some(digest));
         }
         // a registry that does not say has to show
@@ -123,7 +123,9 @@ impl SiteRegistry {
         let written = self.put(repository, &reference, media_type, bytes).await;
         let now = match &written {
             Err(error) if !may_have_worked(error) => None,
-            Ok(response) if proof == Proof::Answer && named(response) == Some(wanted.clone()) => {
+            Ok(response)
+                if proof == Proof::Answer && digest_of_answer(response) == Some(wanted.clone()) =>
+            {
                 Some(wanted.clone())
             }
             _ => self.head_manifest(repository, &reference).await?,
@@ -346,7 +348,7 @@ impl SiteRegistry {
 }
 
 /// Returns the digest that an answer names.
-fn named(response: &Response) -> Option<Digest> {
+fn digest_of_answer(response: &Response) -> Option<Digest> {
     let digest = response.headers().get("docker-content-digest")?;
     digest.to_str().ok()?.parse().ok()
 }
