@@ -3,7 +3,8 @@
 //! Nothing touches a disk: a blob is read from the archive, hashed while it is sent, and its last frame is held back until the hash
 //! agrees, so the registry never commits a damaged blob. The order makes every moment safe to stop at: blobs (each digest once, largest
 //! first), their mounts into the repositories that share them, the manifests below an index, then tags, signatures' last. The next run
-//! asks for the tags and goes on from what is there; when all is there, that is one HEAD a tag and nothing else.
+//! asks for the tags and goes on from what is there; when all is there, that is one HEAD a tag and nothing else. A project that lists no
+//! repository is not asked for each tag.
 
 mod contents;
 mod left_out;
@@ -21,7 +22,7 @@ use oci_spec::image::Digest;
 use serde::Serialize;
 
 use crate::{
-    Error, Result,
+    Result,
     event::{Event, Report},
 };
 
@@ -32,6 +33,8 @@ pub struct PushPlan {
     blobs: Vec<BlobPush>,
     /// What a delta leaves out and the registry has.
     left_out: Vec<LeftOut>,
+    /// The project has no repository, so no blob either, but for what an interrupted push has left.
+    nothing_listed: bool,
     /// What the plan comes to.
     pub summary: PushSummary,
 }
@@ -82,28 +85,30 @@ struct BlobPush {
     holder: Option<RepositoryName>,
 }
 
-/// Asks for every tag of `contents`, `jobs` at a time, and for what a delta leaves out, and plans what to send.
+/// Asks for every tag of the archive, `jobs` at a time, and for what a delta leaves out, and plans what to send.
+///
+/// Where the first tag is missing, one question tells whether the project has a repository at all; without any, no other tag is asked for.
 pub async fn plan(
     registry: &SiteRegistry,
     archive: &VerifiedArchive,
     jobs: usize,
     report: Report<'_>,
 ) -> Result<PushPlan> {
-    let contents = Contents::of(archive)?;
-    let asked: Vec<(Artifact, Option<Digest>)> = streams::iter(contents.artifacts)
-        .map(|artifact| async move {
-            let reference = artifact.tag.clone().map_or_else(
-                || ManifestReference::Digest(artifact.digest.clone()),
-                ManifestReference::Tag,
-            );
-            let found = registry
-                .head_manifest(&artifact.repository, &reference)
-                .await?;
-            Ok::<_, Error>((artifact, found))
-        })
+    let mut artifacts = Contents::of(archive)?.artifacts.into_iter();
+    let mut asked = Vec::with_capacity(artifacts.len());
+    if let Some(first) = artifacts.next() {
+        asked.push(ask(registry, first).await?);
+    }
+    if matches!(asked[..], [(_, None)]) && registry.lists_nothing().await {
+        let first = asked.into_iter().map(|(artifact, _)| artifact);
+        return Ok(plan_of_all(first.chain(artifacts), archive));
+    }
+    let others: Vec<_> = streams::iter(artifacts)
+        .map(|artifact| ask(registry, artifact))
         .buffered(jobs.max(1))
         .try_collect()
         .await?;
+    asked.extend(others);
     let mut summary = PushSummary::default();
     let mut missing = Vec::new();
     let mut holders: HashMap<Digest, RepositoryName> = HashMap::new();
@@ -150,6 +155,23 @@ pub async fn plan(
 /// Plans a push into a project that does not exist yet; asks nothing.
 pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
     let artifacts = Contents::of(archive)?.artifacts.into_iter();
+    Ok(plan_of_all(artifacts, archive))
+}
+
+/// Asks what an artifact's tag, or the digest of one without a tag, leads to.
+async fn ask(registry: &SiteRegistry, artifact: Artifact) -> Result<(Artifact, Option<Digest>)> {
+    let reference = artifact.tag.clone().map_or_else(
+        || ManifestReference::Digest(artifact.digest.clone()),
+        ManifestReference::Tag,
+    );
+    let found = registry
+        .head_manifest(&artifact.repository, &reference)
+        .await?;
+    Ok((artifact, found))
+}
+
+/// Plans a push of everything, into a project that has no repository.
+fn plan_of_all(artifacts: impl Iterator<Item = Artifact>, archive: &VerifiedArchive) -> PushPlan {
     let missing: Vec<Missing> = artifacts
         .map(|artifact| Missing {
             artifact,
@@ -157,13 +179,16 @@ pub fn plan_for_empty(archive: &VerifiedArchive) -> Result<PushPlan> {
         })
         .collect();
     let left_out = left_out::of(archive, &missing, &HashMap::new());
-    Ok(plan_of(
-        missing,
-        &HashMap::new(),
-        left_out,
-        archive,
-        PushSummary::default(),
-    ))
+    PushPlan {
+        nothing_listed: true,
+        ..plan_of(
+            missing,
+            &HashMap::new(),
+            left_out,
+            archive,
+            PushSummary::default(),
+        )
+    }
 }
 
 fn plan_of(
@@ -213,6 +238,7 @@ fn plan_of(
         missing,
         blobs,
         left_out,
+        nothing_listed: false,
         summary,
     }
 }

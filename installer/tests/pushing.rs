@@ -243,9 +243,80 @@ async fn nothing_is_asked_twice_nor_what_costs_less_to_do() {
     let plan = push::plan(&registry, &archive, 4, &quiet).await.unwrap();
     plan.run(&registry, &archive, 4, &quiet).await.unwrap();
     let (stats, blobs) = (registry.stats(), plan.summary.blobs);
-    // both tags before, the image's after, and the one blob that is worth asking for
-    assert_eq!(stats.heads, 4);
+    // the image's tag before and after, and the one blob that is worth asking for
+    assert_eq!(stats.heads, 3);
     assert_eq!(stats.writes, 2 * blobs + 2);
+}
+
+/// Eight images with a large layer each.
+fn eight() -> FakeBundle {
+    (0..8).fold(FakeBundle::new("b"), |bundle, seed| {
+        bundle.with(Role::Image, &format!("quay.io/a/n{seed}:1"), &image(seed))
+    })
+}
+
+fn is_head_of(part: &'static str) -> impl Fn(&airgap_testkit::requests::Request) -> bool {
+    move |request| request.method == "HEAD" && request.path.contains(part)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_without_repositories_is_asked_once_for_all_tags_and_for_the_five_largest_blobs()
+{
+    if !tools() {
+        return;
+    }
+    let site = Site::start();
+    let archive = site.bundle(&eight());
+    let registry = site.registry().await;
+    let plan = push::plan(&registry, &archive, 4, &quiet).await.unwrap();
+    assert_eq!(site.harbor.log().count(is_head_of("/manifests/")), 1);
+    assert_eq!(plan.summary.missing, 8);
+    plan.run(&registry, &archive, 4, &quiet).await.unwrap();
+    assert_eq!(site.harbor.log().count(is_head_of("/blobs/")), 5);
+    // each tag is read back
+    assert_eq!(site.harbor.log().count(is_head_of("/manifests/")), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_list_asks_for_each_tag() {
+    if !tools() {
+        return;
+    }
+    let site = Site::start();
+    let archive = site.bundle(&eight());
+    let refusal = FaultAction::Status {
+        code: 403,
+        retry_after: None,
+    };
+    let listing = Fault::always("GET", "/projects/airgap/repositories$", refusal);
+    site.harbor.fault(listing);
+    push(&site, &archive).await.unwrap();
+    assert_eq!(site.harbor.log().count(is_head_of("/blobs/")), 8);
+    assert_eq!(site.harbor.log().count(is_head_of("/manifests/")), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_that_a_push_left_before_its_first_manifest_are_not_sent_again() {
+    if !tools() {
+        return;
+    }
+    let site = Site::start();
+    let archive = site.bundle(&eight());
+    let refusal = FaultAction::Status {
+        code: 400,
+        retry_after: None,
+    };
+    site.harbor
+        .fault(Fault::always("PUT", "/manifests/", refusal));
+    push(&site, &archive).await.unwrap_err();
+    site.harbor.clear_faults();
+    site.harbor.log().clear();
+    let registry = site.registry().await;
+    let plan = push::plan(&registry, &archive, 4, &quiet).await.unwrap();
+    assert_eq!(site.harbor.log().count(is_head_of("/manifests/")), 1);
+    plan.run(&registry, &archive, 4, &quiet).await.unwrap();
+    let sent = registry.stats().bytes_sent;
+    assert!(sent < 100_000, "{sent} bytes were sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 
 mod connection;
 mod harbor;
+mod listing;
 mod manifests;
 mod upload;
 

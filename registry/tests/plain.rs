@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::support::{push, quick, repository, sample, tag, upload};
 
-fn start() -> Option<(DockerRegistry, TestCa)> {
+pub(crate) fn start() -> Option<(DockerRegistry, TestCa)> {
     if !require_tool("docker-registry") {
         return None;
     }
@@ -24,7 +24,7 @@ fn start() -> Option<(DockerRegistry, TestCa)> {
     Some((registry, ca))
 }
 
-fn config(registry: &DockerRegistry, ca: &TestCa, password: &str) -> SiteConfig {
+pub(crate) fn config(registry: &DockerRegistry, ca: &TestCa, password: &str) -> SiteConfig {
     SiteConfig {
         endpoint: format!("localhost:{}", registry.address().port()),
         project: ProjectName::parse("airgap").unwrap(),

@@ -41,6 +41,8 @@ struct Sender<'a> {
     report: Report<'a>,
     /// A permit for each blob that may be streamed at once: as the operator says, and see [`stream::MOST_UPLOADS`]. Small ones need none.
     streams: Semaphore,
+    /// Whether a blob may be there before it is sent.
+    look: bool,
 }
 
 impl PushPlan {
@@ -58,12 +60,16 @@ impl PushPlan {
             0 => {}
             layers => return Err(left_out::unproven(archive, layers)),
         }
-        let sender = Sender {
+        let mut sender = Sender {
             registry,
             archive,
             report,
             streams: Semaphore::new(jobs.clamp(1, stream::MOST_UPLOADS)),
+            look: true,
         };
+        if self.nothing_listed {
+            sender.look = sender.finds_any_of_the_first(&self.blobs).await?;
+        }
         let mut each = Each {
             registry,
             pace: Pace::new(jobs.saturating_mul(2)),
@@ -133,7 +139,7 @@ impl Sender<'_> {
     async fn place(&self, blob: &BlobPush) -> Result<(RepositoryName, u64)> {
         let found = match &blob.holder {
             Some(holder) => Some(holder.clone()),
-            None if blob.size <= SMALL => None,
+            None if blob.size <= SMALL || !self.look => None,
             None => self.find(blob).await?,
         };
         let sent = found.is_none();
@@ -171,6 +177,21 @@ impl Sender<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Tells whether an interrupted push has left any blob above [`SMALL`] in a project that has no repository yet. It went by size as this
+    /// one does, with so many under way that another one was begun only after one of the first was there; so those tell.
+    async fn finds_any_of_the_first(&self, blobs: &[BlobPush]) -> Result<bool> {
+        let large = blobs.iter().filter(|blob| blob.size > SMALL);
+        let mut found = streams::iter(large.take(stream::MOST_UPLOADS))
+            .map(|blob| self.find(blob))
+            .buffered(stream::MOST_UPLOADS);
+        while let Some(found) = found.next().await {
+            if found?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn upload(&self, blob: &BlobPush, repository: &RepositoryName) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Harbor's own API below `/api/v2.0`, as far as an installer uses it, and its token service.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::Request,
@@ -99,6 +99,10 @@ async fn route(shared: &Arc<Shared>, path: &str, user: Option<&str>, request: Re
         (Method::POST, "/projects") => create_project(shared, user, request).await,
         (Method::POST, "/robots") => create_robot(shared, user, request).await,
         (Method::GET, "/quotas") => quotas(shared, user, &query),
+        (Method::GET, path) if path.ends_with("/repositories") => {
+            let project = path.trim_start_matches("/projects/");
+            repositories(shared, user, project.trim_end_matches("/repositories"))
+        }
         (Method::GET, path) if path.starts_with("/projects/") => {
             project(shared, user, path.trim_start_matches("/projects/"), by_name)
         }
@@ -136,6 +140,24 @@ fn project(shared: &Shared, user: &str, name_or_id: &str, by_name: bool) -> Resp
             },
         }))
         .into_response()
+    })
+}
+
+/// Lists the repositories that have a tag; the right to list is taken to come with that to read the project.
+fn repositories(shared: &Shared, user: &str, project: &str) -> Response {
+    shared.state(|state| {
+        if !state.sees(user, project) {
+            return error(StatusCode::FORBIDDEN, "FORBIDDEN", "forbidden");
+        }
+        let tags = state.projects[project].tags.keys();
+        let names: BTreeSet<&str> = tags
+            .filter_map(|tag| Some(tag.rsplit_once(':')?.0))
+            .collect();
+        let listed: Vec<Value> = names
+            .into_iter()
+            .map(|name| json!({"name": name}))
+            .collect();
+        axum::Json(listed).into_response()
     })
 }
 

@@ -1,0 +1,64 @@
+//! Whether the project has a repository at all: one question in place of one for each tag.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::{Flavour, SiteRegistry, connection::Purpose};
+
+/// A list of one name is there at once, or is not worth waiting for.
+const TIMEOUT: Option<Duration> = Some(Duration::from_secs(5));
+/// A list of one name is shorter.
+const MAX_LIST_BYTES: u64 = 64 << 10;
+
+impl SiteRegistry {
+    /// Returns whether the project is known to have no repository (one GET, never tried again).
+    ///
+    /// `false` says nothing: this account may not list, the registry has no lists, it was slow, or there are repositories. Blobs that no
+    /// manifest refers to may be there all the same.
+    ///
+    /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API, which a robot needs
+    /// `repository: list` for; unverified, and a Harbor that answers anything but an empty list is asked for each tag). A plain registry is asked for
+    /// its catalog (distribution's HTTP API v2, "Listing Repositories") and has to be empty as a whole: going to one project's place in the
+    /// list would have it walk through all before that.
+    pub async fn lists_nothing(&self) -> bool {
+        let project = &self.shared.project;
+        let path = match self.shared.flavour {
+            Flavour::Harbor { .. } => {
+                format!("/api/v2.0/projects/{project}/repositories?page=1&page_size=1")
+            }
+            Flavour::Plain => "/v2/_catalog?n=1".to_owned(),
+        };
+        let Some(list) = self.list(&path).await else {
+            return false;
+        };
+        let names = match self.shared.flavour {
+            Flavour::Harbor { .. } => Some(&list),
+            Flavour::Plain => list.get("repositories"),
+        };
+        names
+            .and_then(Value::as_array)
+            .is_some_and(std::vec::Vec::is_empty)
+    }
+
+    async fn list(&self, path: &str) -> Option<Value> {
+        let object = "the list of repositories";
+        let connection = &self.shared.connection;
+        let request = connection.request(Method::GET, connection.url(path).ok()?, Purpose::Work);
+        match connection.send(request, TIMEOUT, object).await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                let body = connection.read(response, MAX_LIST_BYTES, object).await;
+                serde_json::from_slice(&body.ok()?).ok()
+            }
+            Ok(response) => {
+                tracing::debug!(status = %response.status(), "the repositories are not listed");
+                None
+            }
+            Err(failure) => {
+                tracing::debug!(error = %failure.error, "the repositories are not listed");
+                None
+            }
+        }
+    }
+}
