@@ -18,10 +18,10 @@ impl SiteRegistry {
     /// `false` says nothing: this account may not list, the registry has no lists, it was slow, or there are repositories. Blobs that no
     /// manifest refers to may be there all the same.
     ///
-    /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API, which a robot needs
-    /// `repository: list` for; unverified, and a Harbor that answers anything but an empty list is asked for each tag). A plain registry is asked for
-    /// its catalog (distribution's HTTP API v2, "Listing Repositories") and has to be empty as a whole: going to one project's place in the
-    /// list would have it walk through all before that.
+    /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API, for which a robot account needs
+    /// `repository: list`; unverified, but only an empty list counts, and after any other answer each tag is asked for). A plain registry is
+    /// asked for its catalog (distribution's HTTP API v2, "Listing Repositories") and has to be empty as a whole: to find one project's place
+    /// in the list it would walk through all before that.
     pub async fn lists_nothing(&self) -> bool {
         let project = &self.shared.project;
         let path = match self.shared.flavour {
