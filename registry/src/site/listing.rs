@@ -37,9 +37,7 @@ impl SiteRegistry {
             Flavour::Harbor { .. } => Some(&list),
             Flavour::Plain => list.get("repositories"),
         };
-        names
-            .and_then(Value::as_array)
-            .is_some_and(std::vec::Vec::is_empty)
+        names.and_then(Value::as_array).is_some_and(Vec::is_empty)
     }
 
     async fn list(&self, path: &str) -> Option<Value> {
