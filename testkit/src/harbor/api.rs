@@ -99,12 +99,12 @@ async fn route(shared: &Arc<Shared>, path: &str, user: Option<&str>, request: Re
         (Method::POST, "/projects") => create_project(shared, user, request).await,
         (Method::POST, "/robots") => create_robot(shared, user, request).await,
         (Method::GET, "/quotas") => quotas(shared, user, &query),
-        (Method::GET, path) if path.ends_with("/repositories") => {
-            let project = path.trim_start_matches("/projects/");
-            repositories(shared, user, project.trim_end_matches("/repositories"))
-        }
         (Method::GET, path) if path.starts_with("/projects/") => {
-            project(shared, user, path.trim_start_matches("/projects/"), by_name)
+            let name = path.trim_start_matches("/projects/");
+            match name.strip_suffix("/repositories") {
+                Some(name) => repositories(shared, user, name),
+                None => project(shared, user, name, by_name),
+            }
         }
         _ => error(StatusCode::NOT_FOUND, "NOT_FOUND", "no such path"),
     }
