@@ -21,22 +21,19 @@ impl SiteRegistry {
     /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API, for which a robot account needs
     /// `repository: list`; unverified, but only an empty list counts, and after any other answer each tag is asked for). A plain registry is
     /// asked for its catalog (distribution's HTTP API v2, "Listing Repositories") and has to be empty as a whole: to find one project's place
-    /// in the list it would walk through all before that.
+    /// in the list it would walk through all before that. A registry that lists nothing of what this account may pull would be taken for
+    /// empty, and its tags set unasked; none that takes HTTP Basic is known to.
     pub async fn lists_nothing(&self) -> bool {
-        let project = &self.shared.project;
-        let path = match self.shared.flavour {
+        let (path, names) = match self.shared.flavour {
             Flavour::Harbor { .. } => {
-                format!("/api/v2.0/projects/{project}/repositories?page=1&page_size=1")
+                let project = &self.shared.project;
+                let path = format!("/api/v2.0/projects/{project}/repositories?page=1&page_size=1");
+                (path, "")
             }
-            Flavour::Plain => "/v2/_catalog?n=1".to_owned(),
+            Flavour::Plain => ("/v2/_catalog?n=1".to_owned(), "/repositories"),
         };
-        let Some(list) = self.list(&path).await else {
-            return false;
-        };
-        let names = match self.shared.flavour {
-            Flavour::Harbor { .. } => Some(&list),
-            Flavour::Plain => list.get("repositories"),
-        };
+        let list = self.list(&path).await;
+        let names = list.as_ref().and_then(|list| list.pointer(names));
         names.and_then(Value::as_array).is_some_and(Vec::is_empty)
     }
 
