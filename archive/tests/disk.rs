@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::process::Command;
+use std::sync::Mutex;
 
 use airgap_archive::{ArchiveWriter, BlobSource, Error, Role, WriteOptions};
 use airgap_testkit::bundle::{Blobs, FakeBundle, test_key};
@@ -47,16 +48,20 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A source during whose first read somebody else fills the disk.
+/// A source that gives nothing to read before somebody else has filled the disk.
 struct Filling {
     blobs: Blobs,
-    file: Utf8PathBuf,
-    size: usize,
+    /// What is to be written, until a worker asks for the first blob; the others wait for it.
+    filler: Mutex<Option<(Utf8PathBuf, usize)>>,
 }
 
 impl BlobSource for Filling {
     fn open(&self, digest: &Digest, size: u64) -> io::Result<Box<dyn Read + Send>> {
-        fs_err::write(&self.file, vec![b'x'; self.size])?;
+        let mut filler = self.filler.lock().unwrap();
+        if let Some((file, bytes)) = filler.take() {
+            fs_err::write(file, vec![b'x'; bytes])?;
+        }
+        drop(filler);
         self.blobs.open(digest, size)
     }
 }
@@ -101,8 +106,7 @@ fn a_disk_that_fills_while_writing_leaves_nothing_under_the_final_name() {
     for volume_size in [None, Some(8 << 20)] {
         let source = Filling {
             blobs: bundle.blobs.clone(),
-            file: filler.clone(),
-            size: 30 << 20,
+            filler: Mutex::new(Some((filler.clone(), 30 << 20))),
         };
         let options = WriteOptions {
             volume_size,
