@@ -61,7 +61,9 @@ impl Guard {
             }
             Some(FaultAction::Gone { after_bytes }) => {
                 let presence = self.presence.clone();
-                request = cut_request(request, *after_bytes, move || presence.leave());
+                request = cut_request(request, *after_bytes, move || {
+                    presence.begin_to_leave();
+                });
                 if *after_bytes == 0 {
                     drain(request).await;
                     return std::future::pending().await;

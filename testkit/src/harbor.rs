@@ -234,12 +234,12 @@ impl HarborEmulation {
         self.shared.state(|state| state.used(project))
     }
 
-    /// Refuses connections until [`HarborEmulation::come_back`].
+    /// Cuts every connection, and refuses new ones until [`HarborEmulation::come_back`].
     pub fn leave(&self) {
         self.server.presence.leave();
     }
 
-    /// Accepts connections again.
+    /// Accepts connections again, and returns once it does.
     pub fn come_back(&self) {
         self.server.presence.come_back();
     }

@@ -8,7 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     pin::Pin,
     sync::{
-        Arc, Condvar, Mutex, PoisonError, Weak,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -60,66 +60,99 @@ impl Connected<IncomingStream<'_, Ready>> for Connection {
     }
 }
 
-/// How long a server may take to get its address back.
-const COMING_BACK: Duration = Duration::from_secs(30);
+/// How long a server may take to leave its address or to get it back.
+const FOLLOWING: Duration = Duration::from_secs(30);
+
+/// What was last asked of the server.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    here: bool,
+    /// Counts up from 0.
+    number: u64,
+}
 
 /// Sends the whole server away and brings it back.
 #[derive(Debug, Clone)]
 pub(crate) struct Presence {
-    here: Arc<watch::Sender<bool>>,
-    listening: Arc<(Mutex<bool>, Condvar)>,
+    wish: Arc<watch::Sender<Wish>>,
+    /// The number of the last wish that the listener has followed.
+    followed: Arc<(Mutex<u64>, Condvar)>,
     connections: Arc<Mutex<Vec<Weak<Cut>>>>,
 }
 
 impl Presence {
     fn new() -> Self {
+        let wish = Wish {
+            here: true,
+            number: 0,
+        };
         Self {
-            here: Arc::new(watch::channel(true).0),
-            listening: Arc::new((Mutex::new(true), Condvar::new())),
+            wish: Arc::new(watch::channel(wish).0),
+            followed: Arc::default(),
             connections: Arc::default(),
         }
     }
 
-    /// Closes the listener and cuts every connection: new ones are refused.
-    pub(crate) fn leave(&self) {
-        self.set_listening(false);
-        self.here.send_replace(false);
-        let connections = std::mem::take(
-            &mut *self
-                .connections
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+    /// Closes the listener and cuts every connection, without waiting: also for handlers of the server.
+    pub(crate) fn begin_to_leave(&self) -> u64 {
+        let number = self.set(false);
+        let connections = std::mem::take(&mut *self.connections());
         for cut in connections.iter().filter_map(Weak::upgrade) {
             cut.cut();
         }
+        number
+    }
+
+    /// Closes the listener and cuts every connection, and returns once new ones are refused.
+    pub(crate) fn leave(&self) {
+        self.wait_for(self.begin_to_leave());
     }
 
     /// Listens again at the same address, and returns once it does.
     pub(crate) fn come_back(&self) {
-        self.here.send_replace(true);
-        let (listening, changed) = &*self.listening;
-        let listening = listening.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = changed.wait_timeout_while(listening, COMING_BACK, |listening| !*listening);
-        let (listening, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        assert!(*listening, "the server's address is taken");
+        self.wait_for(self.set(true));
     }
 
-    fn set_listening(&self, now: bool) {
-        let (listening, changed) = &*self.listening;
-        *listening.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    fn set(&self, here: bool) -> u64 {
+        let mut number = 0;
+        self.wish.send_modify(|wish| {
+            number = wish.number + 1;
+            *wish = Wish { here, number };
+        });
+        number
+    }
+
+    fn wait_for(&self, number: u64) {
+        let (followed, changed) = &*self.followed;
+        let followed = followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(followed, FOLLOWING, |last| *last < number);
+        let (last, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(*last >= number, "the server's address is taken");
+    }
+
+    fn follow(&self, wish: Wish) {
+        let (followed, changed) = &*self.followed;
+        *followed.lock().unwrap_or_else(PoisonError::into_inner) = wish.number;
         changed.notify_all();
     }
 
-    fn register(&self) -> Connection {
-        let connection = Connection::default();
-        let mut all = self
-            .connections
+    fn connections(&self) -> MutexGuard<'_, Vec<Weak<Cut>>> {
+        self.connections
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new connection, unless the server has left.
+    fn register(&self) -> Option<Connection> {
+        // a server that leaves says so before it takes the connections to cut
+        let mut all = self.connections();
+        if !self.wish.borrow().here {
+            return None;
+        }
+        let connection = Connection::default();
         all.retain(|cut| cut.strong_count() > 0);
         all.push(Arc::downgrade(&connection.0));
-        connection
+        Some(connection)
     }
 }
 
@@ -193,12 +226,14 @@ async fn accept(
     presence: Presence,
     ready: mpsc::Sender<(CutStream, Connection)>,
 ) {
-    let mut here = presence.here.subscribe();
+    let mut wishes = presence.wish.subscribe();
     let mut listener = TcpListener::from_std(first).ok();
     loop {
-        if !*here.borrow_and_update() {
+        let wish = *wishes.borrow_and_update();
+        if !wish.here {
             listener = None;
-            if here.changed().await.is_err() {
+            presence.follow(wish);
+            if wishes.changed().await.is_err() {
                 return;
             }
             continue;
@@ -210,11 +245,13 @@ async fn accept(
             }
             continue;
         };
-        presence.set_listening(true);
+        presence.follow(wish);
         tokio::select! {
-            changed = here.changed() => if changed.is_err() { return },
-            accepted = bound.accept() => if let Ok((stream, _)) = accepted {
-                tokio::spawn(hand_over(stream, tls.clone(), presence.register(), ready.clone()));
+            changed = wishes.changed() => if changed.is_err() { return },
+            accepted = bound.accept() => if let Ok((stream, _)) = accepted
+                && let Some(connection) = presence.register()
+            {
+                tokio::spawn(hand_over(stream, tls.clone(), connection, ready.clone()));
             },
         }
     }

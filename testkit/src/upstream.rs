@@ -304,12 +304,12 @@ impl UpstreamRegistry {
         &self.log
     }
 
-    /// Refuses connections until [`UpstreamRegistry::come_back`].
+    /// Cuts every connection, and refuses new ones until [`UpstreamRegistry::come_back`].
     pub fn leave(&self) {
         self.server.presence.leave();
     }
 
-    /// Accepts connections again.
+    /// Accepts connections again, and returns once it does.
     pub fn come_back(&self) {
         self.server.presence.come_back();
     }

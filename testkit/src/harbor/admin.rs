@@ -65,12 +65,12 @@ async fn clear_log(State((_, control)): State<Everything>) -> StatusCode {
 }
 
 async fn leave(State((_, control)): State<Everything>) -> StatusCode {
-    control.presence.leave();
+    // it waits for the listener, which runs on the same threads
+    tokio::task::block_in_place(|| control.presence.leave());
     StatusCode::NO_CONTENT
 }
 
 async fn come_back(State((_, control)): State<Everything>) -> StatusCode {
-    // it waits for the listener, which runs on the same threads
     tokio::task::block_in_place(|| control.presence.come_back());
     StatusCode::NO_CONTENT
 }
