@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read},
     process::Command as Process,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use airgap_installer::{Command, Connection, ConnectionError, Put, PutOutcome};
@@ -147,11 +147,23 @@ fn files(host: &mut dyn Connection, path: &Utf8Path) {
         .put(&Put::of(path.to_owned(), 0o600, b"x"), &mut b"x".as_slice())
         .unwrap_err();
     assert!(error.to_string().contains("is a directory"), "{error}");
-    std::thread::sleep(Duration::from_millis(300));
     assert_eq!(
-        tool("ls", &["-A", path.join("new folder").as_str()]).trim(),
-        "it's.yaml"
+        settled(&path.join("new folder"), "it's.yaml\n"),
+        "it's.yaml\n"
     );
+}
+
+/// What is in a folder, once it is as expected: a node clears away by itself what a broken-off command left.
+fn settled(folder: &Utf8Path, expected: &str) -> String {
+    let mut seen = String::new();
+    for _ in 0..200 {
+        seen = tool("ls", &["-A", folder.as_str()]);
+        if seen == expected {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    seen
 }
 
 /// A source nobody should read.
@@ -164,7 +176,7 @@ impl Read for Unread {
 }
 
 #[test]
-fn a_big_file_arrives_whole_and_fast() {
+fn a_big_file_arrives_whole() {
     if !sshd_runs_here() {
         return;
     }
@@ -173,12 +185,10 @@ fn a_big_file_arrives_whole_and_fast() {
     let bytes: Vec<u8> = (0..256_u32 << 18).flat_map(u32::to_le_bytes).collect();
     let put = Put::of(path.join("big"), 0o644, &bytes);
     let mut host = root(&sshd);
-    let start = Instant::now();
     assert_eq!(
         host.put(&put, &mut bytes.as_slice()).unwrap(),
         PutOutcome::Written
     );
-    println!("256 MiB in {:?}", start.elapsed());
     assert!(fs_err::read(path.join("big")).unwrap() == bytes);
 }
 
@@ -226,17 +236,13 @@ fn a_dropped_connection_is_retryable_and_the_next_command_logs_in_anew() {
     let sshd = Sshd::start();
     let mut host = root(&sshd);
     let (_folder, path) = folder();
-    let error = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(800));
-            sshd.cut();
-        });
-        host.put(
-            &Put::of(path.join("f"), 0o600, &vec![1; 1 << 20]),
-            &mut Slow(1 << 20),
-        )
-        .unwrap_err()
-    });
+    let put = Put::of(path.join("f"), 0o600, &vec![1; 1 << 20]);
+    let mut source = Cutting {
+        sshd: &sshd,
+        reads: 0,
+        left: 1 << 20,
+    };
+    let error = host.put(&put, &mut source).unwrap_err();
     assert!(
         matches!(&error, ConnectionError::Lost { during, .. } if during.contains("write a file")),
         "{}",
@@ -249,23 +255,25 @@ fn a_dropped_connection_is_retryable_and_the_next_command_logs_in_anew() {
             .text(),
         "back"
     );
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(
-        tool("ls", &["-A", path.as_str()]),
-        "",
-        "the half-written file is gone"
-    );
+    assert_eq!(settled(&path, ""), "", "the half-written file is gone");
 }
 
-/// A source that takes its time.
-struct Slow(usize);
+/// A source during whose third read the host ends the login.
+struct Cutting<'a> {
+    sshd: &'a Sshd,
+    reads: usize,
+    left: usize,
+}
 
-impl Read for Slow {
+impl Read for Cutting<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        std::thread::sleep(Duration::from_millis(100));
-        let count = self.0.min(buffer.len()).min(4096);
+        self.reads += 1;
+        if self.reads == 3 {
+            self.sshd.cut();
+        }
+        let count = self.left.min(buffer.len()).min(4096);
         buffer[..count].fill(1);
-        self.0 -= count;
+        self.left -= count;
         Ok(count)
     }
 }
@@ -277,7 +285,6 @@ fn a_command_that_does_not_end_is_given_up() {
     }
     let sshd = Sshd::start();
     let mut host = root(&sshd);
-    let start = Instant::now();
     let error = host
         .run(
             &Command::new("sleep")
@@ -285,10 +292,6 @@ fn a_command_that_does_not_end_is_given_up() {
                 .timeout(Duration::from_secs(1)),
         )
         .unwrap_err();
-    assert!(
-        matches!(error, ConnectionError::TimedOut { .. })
-            && start.elapsed() < Duration::from_secs(10),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectionError::TimedOut { .. }), "{error}");
     assert!(host.run(&Command::new("true")).unwrap().success());
 }

@@ -54,7 +54,10 @@ fn the_agent_and_keys_with_passphrases_log_in() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    while !socket.exists() {
+    for _ in 0..1_000 {
+        if socket.exists() {
+            break;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     let operator = Operator {

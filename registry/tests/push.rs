@@ -8,7 +8,7 @@ use std::{
 
 use airgap_registry::{
     ByteStream, Error, Flavour, ManifestReference, ProjectState, Proof, Quota, RepositoryName,
-    SiteRegistry, TagOutcome,
+    RetryPolicy, SiteConfig, SiteRegistry, TagOutcome,
 };
 use airgap_testkit::{
     faults::{Fault, FaultAction},
@@ -20,8 +20,9 @@ use airgap_testkit::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use oci_spec::image::MediaType;
+use tokio::net::TcpStream;
 
-use crate::support::{Site, body, push, repository, sample, tag, upload};
+use crate::support::{Site, body, push, quick, repository, sample, tag, upload};
 
 fn argocd() -> RepositoryName {
     RepositoryName::of("quay.io/argoproj/argocd").unwrap()
@@ -231,9 +232,16 @@ async fn a_registry_gone_mid_push_is_waited_for_and_then_named() {
     assert!(error.to_string().contains("localhost"), "{error}");
     site.harbor.come_back();
     // the same again goes well, from the start
-    tokio::time::sleep(Duration::from_millis(300)).await;
     upload(&registry, &repository("a/b"), &blob).await.unwrap();
 
+    let patient = SiteConfig {
+        retry: RetryPolicy {
+            attempts: 100,
+            ..quick()
+        },
+        ..site.config("robot$airgap+push")
+    };
+    let registry = SiteRegistry::connect(patient).await.unwrap();
     site.harbor.fault(Fault::once(
         "PUT",
         "/blobs/",
@@ -242,8 +250,15 @@ async fn a_registry_gone_mid_push_is_waited_for_and_then_named() {
         },
     ));
     let other = noise(400_000, 6);
+    let address = site.harbor.address();
     let back = async {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        // half a minute at most
+        for _ in 0..3_000 {
+            if TcpStream::connect(address).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         site.harbor.come_back();
     };
     let name = repository("a/b");

@@ -1,9 +1,10 @@
 //! What a site's registry may refuse, each told apart and with what a remedy needs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use airgap_registry::{
-    Error, ProjectName, ProjectState, SiteConfig, SiteRegistry, Untrusted, tls_findings,
+    Error, ProjectName, ProjectState, RetryPolicy, SiteConfig, SiteRegistry, Untrusted,
+    tls_findings,
 };
 use airgap_testkit::{
     faults::{Fault, FaultAction},
@@ -141,13 +142,19 @@ async fn tls_findings_say_that_all_is_well_for_each_address() {
 
 #[tokio::test]
 async fn a_name_dns_does_not_know_and_a_closed_port_are_told_apart_at_once() {
+    // who waits between tries does not come to an end here
+    let hour = Duration::from_hours(1);
     let config = |endpoint: &str| SiteConfig {
         endpoint: endpoint.to_owned(),
         project: ProjectName::parse("airgap").unwrap(),
         addresses: Vec::new(),
         ca_pem: Some(TestCa::new("x").pem().to_owned()),
         login: None,
-        retry: quick(),
+        retry: RetryPolicy {
+            first_wait: hour,
+            longest_wait: hour,
+            ..quick()
+        },
     };
     let error = SiteRegistry::connect(config("harbor.invalid"))
         .await
@@ -160,12 +167,10 @@ async fn a_name_dns_does_not_know_and_a_closed_port_are_told_apart_at_once() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let began = Instant::now();
     let error = SiteRegistry::connect(config(&free.to_string()))
         .await
         .unwrap_err();
     assert!(matches!(&error, Error::Unreachable { .. }), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

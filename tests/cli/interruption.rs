@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::World;
 
@@ -44,18 +43,12 @@ fn ctrl_c_ends_with_130_and_says_how_to_carry_on() {
         .unwrap();
     // once somebody asked, the command is at work and listens for signals
     let _asked = silent.accept().unwrap();
-    let started = Instant::now();
     let kill = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(kill.success());
     let status = child.wait().unwrap();
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "took {:?}",
-        started.elapsed()
-    );
     let mut said = String::new();
     child
         .stderr

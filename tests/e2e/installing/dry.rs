@@ -90,9 +90,19 @@ fn a_dry_run_shows_plan_and_findings_and_writes_nowhere_and_ctrl_c_is_followed_b
     );
     field.write("hosts.yaml", &inventory);
 
-    // Ctrl-C in the middle
+    // Ctrl-C in the middle of the push
     let child = field.begin_install(&[]);
-    thread::sleep(Duration::from_secs(6));
+    let pushed = || {
+        let log = field.harbor.log();
+        log.count(|it| it.method == "PUT" && it.path.contains("/manifests/"))
+    };
+    for _ in 0..600 {
+        if pushed() > 0 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(pushed() > 0, "nothing was pushed within a minute");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let stopped = Outcome::of("airgap install", &child.wait_with_output().unwrap());
     assert_eq!(stopped.code, 130, "{}", stopped.transcript());
