@@ -68,6 +68,48 @@ pub(crate) struct Sshd {
     _folder: tempfile::TempDir,
 }
 
+/// Starts sshd in a prepared folder and waits until it greets.
+fn serve(path: &Utf8Path) -> Option<(u16, Child)> {
+    // another process may take the port before sshd does: then the next attempt has another
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let keys: String = ["ed25519", "ecdsa", "rsa"]
+        .map(|kind| format!("HostKey {path}/host_{kind}\n"))
+        .concat();
+    let config = format!(
+        "ListenAddress 127.0.0.1:{port}\n{keys}AuthorizedKeysFile {path}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\nMaxStartups 100\nLogLevel DEBUG1\n"
+    );
+    fs_err::write(path.join("sshd_config"), config).unwrap();
+    let log = fs_err::File::create(path.join("log")).unwrap();
+    let mut child = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-f", path.join("sshd_config").as_str()])
+        .stdin(Stdio::null())
+        .stderr(log.into_parts().0)
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+        if greets(port) {
+            return Some((port, child));
+        }
+        thread::sleep(Duration::from_millis(30));
+    }
+    // it may have ended by itself
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+fn greets(port: u16) -> bool {
+    let mut banner = [0; 4];
+    TcpStream::connect(("127.0.0.1", port))
+        .is_ok_and(|mut stream| stream.read_exact(&mut banner).is_ok() && banner == *b"SSH-")
+}
+
 impl Sshd {
     /// Starts one that lets in `client.pub` of its own folder, as any user.
     pub(crate) fn start() -> Self {
@@ -106,48 +148,20 @@ impl Sshd {
             ],
         );
         fs_err::copy(path.join("client.pub"), path.join("authorized_keys")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let keys: String = ["ed25519", "ecdsa", "rsa"]
-            .map(|kind| format!("HostKey {path}/host_{kind}\n"))
-            .concat();
-        let config = format!(
-            "ListenAddress 127.0.0.1:{port}\n{keys}AuthorizedKeysFile {path}/authorized_keys\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\nMaxStartups 100\nLogLevel DEBUG1\n"
-        );
-        fs_err::write(path.join("sshd_config"), config).unwrap();
-        let log = fs_err::File::create(path.join("log")).unwrap();
-        let child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f", path.join("sshd_config").as_str()])
-            .stdin(Stdio::null())
-            .stderr(log.into_parts().0)
-            .spawn()
-            .unwrap();
-        let sshd = Self {
-            port,
-            path,
-            child,
-            _folder: folder,
-        };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !sshd.greets() {
-            assert!(
-                Instant::now() < deadline,
-                "sshd did not start: {}",
-                sshd.log()
-            );
-            thread::sleep(Duration::from_millis(30));
+        for _ in 0..5 {
+            if let Some((port, child)) = serve(&path) {
+                return Self {
+                    port,
+                    path,
+                    child,
+                    _folder: folder,
+                };
+            }
         }
-        sshd
-    }
-
-    fn greets(&self) -> bool {
-        let mut banner = [0; 4];
-        TcpStream::connect(("127.0.0.1", self.port))
-            .is_ok_and(|mut stream| stream.read_exact(&mut banner).is_ok() && banner == *b"SSH-")
+        panic!(
+            "sshd does not start: {}",
+            fs_err::read_to_string(path.join("log")).unwrap()
+        );
     }
 
     pub(crate) fn log(&self) -> String {
