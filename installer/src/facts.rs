@@ -185,8 +185,10 @@ pub struct Rke2Found {
     pub binary: Option<Utf8PathBuf>,
     /// Which unit is enabled or active.
     pub role: Option<crate::Role>,
-    /// Whether that unit is active.
+    /// Whether that unit is started: it runs, or it is on its way, for the first time or once more after a failure.
     pub active: bool,
+    /// Whether RKE2 has told systemd that it is up.
+    pub is_up: bool,
     /// When it was started, seconds since 1970.
     pub started: Option<i64>,
     /// sha256 of the cluster's CA, on a node that has one: equal on all nodes of a cluster.

@@ -135,6 +135,7 @@ fn take_software(facts: &mut Facts, key: &str, words: &[&str]) -> Result<(), Bad
             if role.is_some() && (is_active || (*enabled == "enabled" && !facts.rke2.active)) {
                 facts.rke2.role = role;
                 facts.rke2.active = is_active;
+                facts.rke2.is_up = is_active && *active != "activating";
                 facts.rke2.started = Some(number_of(started)?).filter(|at| *at > 0);
             }
             facts.units.insert(
@@ -280,6 +281,10 @@ mod tests {
             (facts.rke2.role, facts.rke2.active, facts.rke2.started),
             (Some(Role::Server), true, Some(1_700_000_000))
         );
+        assert!(facts.rke2.is_up);
+        let starting = framed("unit\trke2-agent.service\tactivating\tenabled\t0\n");
+        let rke2 = read(&starting).unwrap().rke2;
+        assert!(rke2.active && !rke2.is_up);
         assert_eq!(facts.listening, [9333]);
     }
 

@@ -13,6 +13,12 @@ use crate::{
     },
 };
 
+/// Returns how a host's present configuration makes it enter; `None` where it has none of ours.
+pub(super) fn present_entry(machine: &Machine<'_>) -> Option<Entry> {
+    let content = machine.facts.contents.get(Utf8Path::new(CONFIG_PATH))?;
+    entry_of(content)
+}
+
 /// Returns how a host should enter the cluster.
 pub(crate) fn entry(
     inventory: &Inventory,
@@ -20,13 +26,11 @@ pub(crate) fn entry(
     seed: &Seed,
     seed_address: Option<&str>,
 ) -> Entry {
-    let present = machine
-        .facts
-        .contents
-        .get(Utf8Path::new(CONFIG_PATH))
-        .and_then(|content| entry_of(content));
+    let present = present_entry(machine);
     let founds = matches!(seed, Seed::Founds { host } if *host == machine.host.name);
-    let founded = machine.facts.rke2.has_etcd_data && present == Some(Entry::Founds);
+    // a seed that an interrupted run has started is founding still, before there is any data
+    let founded = present == Some(Entry::Founds)
+        && (machine.facts.rke2.has_etcd_data || seed.host() == machine.host.name);
     if machine.host.role == Role::Server && (founds || founded) {
         return Entry::Founds;
     }
@@ -77,15 +81,29 @@ mod tests {
             facts.rke2.has_etcd_data = name == "cp1";
             facts.rke2.active = name != "w1";
         });
-        let seed = Seed::Runs { host: "cp2".into() };
+        let seed = Seed::Runs { host: "cp3".into() };
         assert_eq!(
-            entry(&inventory, &with_data[0], &seed, Some("10.0.0.2")),
+            entry(&inventory, &with_data[0], &seed, Some("10.0.0.3")),
             Entry::Founds
         );
         assert_eq!(
-            entry(&inventory, &with_data[1], &seed, Some("10.0.0.2")),
-            Entry::Joins("10.0.0.2".into())
+            entry(&inventory, &with_data[1], &seed, Some("10.0.0.3")),
+            Entry::Joins("10.0.0.3".into())
         );
+    }
+
+    #[test]
+    fn a_founder_that_has_no_data_yet_does_not_join_itself() {
+        let inventory = inventory();
+        let starting = machines(&inventory, |name, facts| {
+            if name == "cp1" {
+                config(facts, "");
+                facts.rke2.active = true;
+            }
+        });
+        let seed = Seed::Runs { host: "cp1".into() };
+        let entered = entry(&inventory, &starting[0], &seed, Some("10.0.0.1"));
+        assert_eq!(entered, Entry::Founds);
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::record_of;
+use super::{entry::present_entry, record_of};
 use crate::{
-    Command, Connection, Error, Result, for_each_host, host::Role, inventory::Inventory,
-    machine::Machine, plan::Seed, render::config::bracketed,
+    Command, Connection, Error, Result, for_each_host,
+    host::Role,
+    inventory::Inventory,
+    machine::Machine,
+    plan::Seed,
+    render::config::{Entry, bracketed},
 };
 
 /// Refuses hosts that belong to another cluster, or to several.
@@ -43,17 +47,26 @@ pub(super) fn refuse_foreign(inventory: &Inventory, machines: &[Machine<'_>]) ->
     }
 }
 
-/// Chooses the seed: the first server that runs, else the first that holds the cluster's data, else the first listed one.
+/// Chooses the seed: the first server that is up, else the first that is starting with the cluster's data, else the first that holds its
+/// data, else one that has begun to found the cluster, else the first listed one.
+///
+/// A server that is starting without data waits for the others: it has nothing to tell.
 pub(super) fn find_seed(inventory: &Inventory, machines: &[Machine<'_>]) -> Result<Seed> {
     let servers = || {
         machines
             .iter()
             .filter(|machine| machine.host.role == Role::Server)
     };
-    if let Some(running) = servers().find(|machine| machine.facts.rke2.active) {
-        return Ok(Seed::Runs {
-            host: running.host.name.clone(),
+    let runs = |machine: &Machine<'_>| Seed::Runs {
+        host: machine.host.name.clone(),
+    };
+    let running = servers()
+        .find(|machine| machine.facts.rke2.is_up)
+        .or_else(|| {
+            servers().find(|machine| machine.facts.rke2.active && machine.facts.rke2.has_etcd_data)
         });
+    if let Some(running) = running {
+        return Ok(runs(running));
     }
     let members: Vec<String> = servers()
         .filter(|machine| machine.facts.rke2.has_etcd_data)
@@ -64,6 +77,11 @@ pub(super) fn find_seed(inventory: &Inventory, machines: &[Machine<'_>]) -> Resu
             host: first.clone(),
             members,
         });
+    }
+    if let Some(founding) = servers()
+        .find(|machine| machine.facts.rke2.active && present_entry(machine) == Some(Entry::Founds))
+    {
+        return Ok(runs(founding));
     }
     let first = inventory.servers().next().ok_or_else(|| Error::Cluster {
         what: "the inventory has no server".to_owned(),
@@ -113,7 +131,7 @@ const PING: &str = "\
 # asks whether a cluster answers
 answer=
 if command -v curl >/dev/null 2>&1; then
-  answer=$(curl -ks --max-time 8 \"https://$2:9345/ping\")
+  answer=$(curl -ks --noproxy '*' --max-time 8 \"https://$2:9345/ping\")
 elif command -v openssl >/dev/null 2>&1; then
   answer=$(printf 'GET /ping HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' \"$1\" | timeout 8 openssl s_client -quiet -connect \"$2:9345\" 2>/dev/null | tail -n 1)
 elif timeout 8 bash -c 'exec 3<>\"/dev/tcp/$1/9345\"' ping \"$1\" 2>/dev/null; then
@@ -129,6 +147,7 @@ mod tests {
         Facts,
         machine::fake::{inventory, machines},
         record::{RECORD_PATH, Record},
+        render::CONFIG_PATH,
     };
     use jiff::Timestamp;
 
@@ -150,6 +169,61 @@ mod tests {
         let fresh = machines(&inventory, |_, _| {});
         assert_eq!(
             find_seed(&inventory, &fresh).expect("a seed"),
+            Seed::Founds { host: "cp1".into() }
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_up_is_asked_before_one_that_is_still_joining() {
+        let inventory = inventory();
+        let hosts = machines(&inventory, |name, facts| {
+            facts.rke2.active = true;
+            facts.rke2.is_up = name == "cp3";
+            facts.rke2.has_etcd_data = name != "cp1";
+        });
+        assert_eq!(
+            find_seed(&inventory, &hosts).expect("a seed"),
+            Seed::Runs { host: "cp3".into() }
+        );
+        let none_up = machines(&inventory, |name, facts| {
+            facts.rke2.active = name != "cp3";
+            facts.rke2.has_etcd_data = name != "cp1";
+        });
+        assert_eq!(
+            find_seed(&inventory, &none_up).expect("a seed"),
+            Seed::Runs { host: "cp2".into() }
+        );
+        let stopped = machines(&inventory, |name, facts| {
+            facts.rke2.active = name == "cp1";
+            facts.rke2.has_etcd_data = name != "cp1";
+        });
+        assert!(matches!(
+            find_seed(&inventory, &stopped).expect("a seed"),
+            Seed::Restarts { host, .. } if host == "cp2"
+        ));
+    }
+
+    #[test]
+    fn a_server_that_has_begun_to_found_the_cluster_goes_on_and_one_that_joins_nobody_does_not_run_it()
+     {
+        let inventory = inventory();
+        let starting = |config: &'static str| {
+            machines(&inventory, move |name, facts| {
+                if name == "cp2" {
+                    facts.rke2.active = true;
+                    facts
+                        .contents
+                        .insert(CONFIG_PATH.into(), config.as_bytes().to_vec());
+                }
+            })
+        };
+        assert_eq!(
+            find_seed(&inventory, &starting("runtime-image: x\n")).expect("a seed"),
+            Seed::Runs { host: "cp2".into() }
+        );
+        let joining = starting("runtime-image: x\nserver: https://10.0.0.1:9345\n");
+        assert_eq!(
+            find_seed(&inventory, &joining).expect("a seed"),
             Seed::Founds { host: "cp1".into() }
         );
     }
