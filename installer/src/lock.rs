@@ -194,7 +194,8 @@ impl Lock {
         let (stop, stopped) = mpsc::channel();
         let thread = {
             let lost = Arc::clone(&lost);
-            std::thread::spawn(move || renew(connection, mine, &stopped, &lost))
+            let lease = Lease::taken(mine, now);
+            std::thread::spawn(move || renew(connection, lease, &stopped, &lost))
         };
         Ok(Self {
             lost,
@@ -226,39 +227,74 @@ impl Drop for Lock {
     }
 }
 
+/// The lock as its holder knows it.
+struct Lease {
+    mine: Holder,
+    /// The seed's time in its last answer, and when that came.
+    clock: (i64, Instant),
+    renewed: Instant,
+}
+
+impl Lease {
+    fn taken(mine: Holder, now: i64) -> Self {
+        Self {
+            mine,
+            clock: (now, Instant::now()),
+            renewed: Instant::now(),
+        }
+    }
+
+    /// Renews the lease; tells whether it still is ours.
+    fn renew(&mut self, connection: &mut dyn Connection) -> Result<bool> {
+        // where an answer was lost, the lock holds what was swapped in then: once more, from that
+        for _ in 0..2 {
+            // the seed's clock, carried on by ours since its last answer
+            let (told, at) = self.clock;
+            let next = Holder {
+                renewed: told + at.elapsed().as_secs().cast_signed(),
+                ..self.mine.clone()
+            };
+            let swap = (line(&self.mine), line(&next));
+            let (now, found) = exchange(connection, Some((&swap.0, &swap.1)))?;
+            self.clock = (now, Instant::now());
+            if found == swap.1 {
+                self.mine = next;
+                self.renewed = Instant::now();
+                return Ok(true);
+            }
+            match serde_json::from_str::<Holder>(&found) {
+                Ok(holder)
+                    if holder.process == self.mine.process && holder.since == self.mine.since =>
+                {
+                    self.mine = holder;
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// Renews the lease until the lock is dropped, then gives it back.
 fn renew(
     mut connection: Box<dyn Connection>,
-    mut mine: Holder,
+    mut lease: Lease,
     stopped: &mpsc::Receiver<()>,
     lost: &AtomicBool,
 ) {
-    let mut renewed_at = Instant::now();
     while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(RENEW) {
-        // the seed's clock, carried on by ours since its last answer
-        let next = Holder {
-            renewed: mine.renewed + renewed_at.elapsed().as_secs().cast_signed(),
-            ..mine.clone()
-        };
-        match exchange(&mut *connection, Some((&line(&mine), &line(&next)))) {
-            Ok((_, found)) if found == line(&next) => {
-                renewed_at = Instant::now();
-                mine = next;
-            }
-            Ok(_) => {
-                lost.store(true, Ordering::Relaxed);
-                return;
-            }
-            Err(_) if renewed_at.elapsed() >= LEASE => {
-                lost.store(true, Ordering::Relaxed);
-                return;
-            }
+        let is_lost = match lease.renew(&mut *connection) {
+            Ok(is_ours) => !is_ours,
             // one answer that is late is no reason to stop
-            Err(_) => {}
+            Err(_) => lease.renewed.elapsed() >= LEASE,
+        };
+        if is_lost {
+            lost.store(true, Ordering::Relaxed);
+            return;
         }
     }
     // best effort: a lease that cannot be given back runs out
-    let _ = exchange(&mut *connection, Some((&line(&mine), "")));
+    let _ = exchange(&mut *connection, Some((&line(&lease.mine), "")));
 }
 
 /// Reads the lock, after replacing `swap.0` by `swap.1` if it was that. Returns the seed's time and what the lock now holds.
@@ -299,6 +335,9 @@ fn time(seconds: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ConnectionError, Output, Put, PutOutcome};
+    use camino::Utf8Path;
+    use std::io::Read;
 
     fn holder() -> Holder {
         Holder {
@@ -336,6 +375,89 @@ mod tests {
             judge(&line(&holder()), 1061, |_| true).0,
             Claim::Stale(_)
         ));
+    }
+
+    /// A seed that keeps the lock as [`SCRIPT`] does, and may lose an answer.
+    struct FakeSeed {
+        lock: String,
+        now: i64,
+        loses: bool,
+    }
+
+    impl Connection for FakeSeed {
+        fn host(&self) -> &'static str {
+            "cp1"
+        }
+
+        fn run(&mut self, command: &Command) -> Result<Output, ConnectionError> {
+            let [.., swap, from, to] = command.words() else {
+                panic!("{command}")
+            };
+            assert_eq!(swap, "swap");
+            if self.lock == *from {
+                self.lock.clone_from(to);
+            }
+            if std::mem::take(&mut self.loses) {
+                return Err(ConnectionError::TimedOut {
+                    host: "cp1".into(),
+                    command: "the cluster's lock".into(),
+                    limit: Duration::from_secs(40),
+                });
+            }
+            Ok(Output {
+                status: 0,
+                stdout: format!("{}\n{}\n", self.now, self.lock).into_bytes(),
+                stderr: Vec::new(),
+            })
+        }
+
+        fn put(&mut self, file: &Put, _: &mut dyn Read) -> Result<PutOutcome, ConnectionError> {
+            panic!("nothing should write {}", file.path)
+        }
+
+        fn read(&mut self, path: &Utf8Path) -> Result<Option<Vec<u8>>, ConnectionError> {
+            panic!("nothing should read {path}")
+        }
+    }
+
+    #[test]
+    fn a_lease_is_renewed_by_the_seeds_own_clock_however_long_its_answers_take() {
+        let mut seed = FakeSeed {
+            lock: line(&holder()),
+            now: 5000,
+            loses: false,
+        };
+        let mut lease = Lease::taken(holder(), 1060);
+        for now in [5000, 9000] {
+            seed.now = now;
+            assert!(lease.renew(&mut seed).expect("an answer"));
+        }
+        assert!(
+            lease.mine.renewed >= 5000,
+            "what the seed said last counts: {:?}",
+            lease.mine
+        );
+        assert_eq!(seed.lock, line(&lease.mine));
+    }
+
+    #[test]
+    fn a_lost_answer_is_no_lost_lock_and_another_holder_is() {
+        let mut seed = FakeSeed {
+            lock: line(&holder()),
+            now: 2000,
+            loses: true,
+        };
+        // a second has passed, so that the line which is swapped in differs
+        let mut lease = Lease::taken(holder(), 1999);
+        assert!(lease.renew(&mut seed).is_err());
+        assert_ne!(seed.lock, line(&lease.mine), "it was swapped all the same");
+        assert!(lease.renew(&mut seed).expect("an answer"));
+        assert_eq!(seed.lock, line(&lease.mine));
+        seed.lock = line(&Holder {
+            since: 3000,
+            ..holder()
+        });
+        assert!(!lease.renew(&mut seed).expect("an answer"));
     }
 
     #[test]
