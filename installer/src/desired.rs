@@ -172,6 +172,11 @@ impl<'a> Desired<'a> {
         Ok(files)
     }
 
+    /// Tells whether nodes count only once a cloud controller has given them their provider's id.
+    pub(crate) fn needs_provider(&self) -> bool {
+        self.decided.all.get("cloud-provider-name").is_some()
+    }
+
     /// Returns the Applications of the first `waves` waves.
     pub(crate) fn applications(&self, waves: usize) -> Vec<Application> {
         self.waves

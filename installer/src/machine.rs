@@ -92,8 +92,13 @@ impl Machine<'_> {
     ) -> Result<()> {
         let started = Instant::now();
         let mut shown = String::new();
+        let mut before = None;
         loop {
-            let state = self.unit_state()?;
+            let mut state = self.unit_state()?;
+            // a unit that was started earlier has its former failures behind it
+            state.restarts = state
+                .restarts
+                .saturating_sub(*before.get_or_insert(state.restarts));
             if state.active == "active" && ended != Some(&state.invocation) {
                 return Ok(());
             }

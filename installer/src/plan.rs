@@ -114,8 +114,11 @@ impl HostPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Service {
-    /// It runs with the configuration it should have.
+    /// It runs with the configuration it should have, and its node is in the cluster for good.
     Leave,
+    /// It runs with the configuration it should have, but its node is not in the cluster for good: an earlier run was interrupted before that,
+    /// or the node is ill. It is waited for.
+    Wait,
     /// It is started for the first time, and founds the cluster.
     Found,
     /// It is started for the first time, and joins.
@@ -196,6 +199,7 @@ impl fmt::Display for InstallPlan {
                 "{}",
                 match host.service {
                     Service::Leave => "",
+                    Service::Wait => " wait until its node is in the cluster",
                     Service::Found => " start, found the cluster",
                     Service::Join => " start, join",
                     Service::Start => " start",

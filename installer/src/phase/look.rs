@@ -4,7 +4,10 @@ use airgap_manifests::{SecretSpec, SiteKind};
 use camino::Utf8Path;
 use serde_json::{Value, json};
 
-use super::gather::{self, Gathered};
+use super::{
+    gather::{self, Gathered},
+    nodes::unsettled,
+};
 use crate::{
     Error, Result,
     desired::Desired,
@@ -81,7 +84,13 @@ pub(crate) fn host(
         host: machine.host.name.clone(),
         role: machine.host.role,
         install,
-        service: service(machine, &gathered.seed, &entry, &wrong),
+        service: service(
+            machine,
+            &gathered.seed,
+            &entry,
+            &wrong,
+            is_settled(desired, gathered, machine),
+        ),
         stale: stale(desired.inventory.site, gathered, machine),
         files: wrong
             .into_iter()
@@ -90,15 +99,32 @@ pub(crate) fn host(
     })
 }
 
-fn service(machine: &Machine<'_>, seed: &Seed, entry: &Entry, wrong: &[NodeFile]) -> Service {
+/// Tells whether RKE2 is up on a host and its node is in the cluster for good.
+fn is_settled(desired: &Desired<'_>, gathered: &Gathered<'_>, machine: &Machine<'_>) -> bool {
+    let nodes = gathered
+        .cluster
+        .as_ref()
+        .and_then(|cluster| cluster.nodes.as_deref());
+    let node = nodes.and_then(|nodes| node_of(desired.inventory.site, machine, nodes));
+    let (role, on_cloud) = (machine.host.role, desired.needs_provider());
+    machine.facts.rke2.is_up && unsettled(nodes.is_some(), node.as_ref(), role, on_cloud).is_none()
+}
+
+fn service(
+    machine: &Machine<'_>,
+    seed: &Seed,
+    entry: &Entry,
+    wrong: &[NodeFile],
+    is_settled: bool,
+) -> Service {
     if machine.facts.rke2.active {
         // the manifests folder and /etc/hosts are read while RKE2 runs
         let read_at_start = |file: &NodeFile| file.path.starts_with(crate::render::RKE2_FOLDER);
         let restart = wrong.iter().any(read_at_start) || is_older_than_its_files(machine);
-        return if restart {
-            Service::Restart
-        } else {
-            Service::Leave
+        return match (restart, is_settled) {
+            (true, _) => Service::Restart,
+            (false, true) => Service::Leave,
+            (false, false) => Service::Wait,
         };
     }
     match seed {
@@ -412,11 +438,17 @@ mod tests {
             mode: 0o600,
             content: Vec::new(),
         };
-        let what = |files: &[NodeFile]| service(&hosts[0], &seed, &Entry::Founds, files);
+        let what = |files: &[NodeFile]| service(&hosts[0], &seed, &Entry::Founds, files, true);
         assert_eq!(what(&[]), Service::Leave);
         assert_eq!(what(&[file("/etc/hosts")]), Service::Leave);
         assert_eq!(
             what(&[file("/etc/rancher/rke2/registries.yaml")]),
+            Service::Restart
+        );
+        let unsettled = |files| service(&hosts[0], &seed, &Entry::Founds, files, false);
+        assert_eq!(unsettled(&[]), Service::Wait);
+        assert_eq!(
+            unsettled(&[file("/etc/rancher/rke2/registries.yaml")]),
             Service::Restart
         );
     }

@@ -85,7 +85,7 @@ impl Work<'_, '_> {
         }
     }
 
-    /// Joins, starts or restarts the other servers, one at a time.
+    /// Joins, starts or restarts the other servers, or waits for them, one at a time.
     pub(crate) fn servers(
         &self,
         gathered: &mut Gathered<'_>,
@@ -107,7 +107,7 @@ impl Work<'_, '_> {
         Ok(changes)
     }
 
-    /// Joins the agents together, then waits for all of their nodes.
+    /// Joins the agents together, then waits for the nodes of all that are not in the cluster yet.
     pub(crate) fn agents(
         &self,
         gathered: &mut Gathered<'_>,
@@ -142,7 +142,7 @@ impl Work<'_, '_> {
         Ok(changes)
     }
 
-    /// Starts or restarts one server, without the proof through the cluster.
+    /// Starts or restarts one server, or waits for it, without the proof through the cluster.
     fn start(
         &self,
         gathered: &mut Gathered<'_>,
@@ -162,37 +162,36 @@ impl Work<'_, '_> {
         entry: &Entry,
         token: Option<&SecretString>,
     ) -> Result<u64> {
-        let mut changes = stage::write_files(self.desired, machine, entry)?;
-        if let (Entry::Joins(_), Some(token)) = (entry, token) {
-            machine.put_token(token)?;
-        }
         let (verb, message) = match plan.service {
+            Service::Wait => {
+                self.say(&plan.host, "RKE2 has been started; waiting for it");
+                self.wait_active(machine, None)?;
+                return Ok(0);
+            }
             Service::Found => ("start", "starting RKE2; it founds the cluster"),
             Service::Join => ("start", "starting RKE2; it joins the cluster"),
             Service::Start | Service::Leave => ("start", "starting RKE2"),
             Service::Restart => ("restart", "restarting RKE2 with its new configuration"),
         };
+        let changes = stage::write_files(self.desired, machine, entry)?;
+        if let (Entry::Joins(_), Some(token)) = (entry, token) {
+            machine.put_token(token)?;
+        }
         self.say(&plan.host, message);
         let ended = machine.start(verb)?;
-        machine.wait_active(
-            ended.as_deref(),
-            self.options.node_timeout,
-            self.options.poll,
-            self.report,
-        )?;
-        changes += 1;
-        Ok(changes)
+        self.wait_active(machine, ended.as_deref())?;
+        Ok(changes + 1)
+    }
+
+    fn wait_active(&self, machine: &mut Machine<'_>, ended: Option<&str>) -> Result<()> {
+        let (limit, poll) = (self.options.node_timeout, self.options.poll);
+        machine.wait_active(ended, limit, poll, self.report)
     }
 
     /// Waits until the cluster says that a host's node is Ready, initialised, and, for a server, that it votes in etcd.
     fn node_ready(&self, gathered: &mut Gathered<'_>, host: &str) -> Result<()> {
         let started = Instant::now();
-        let needs_provider = self
-            .desired
-            .decided
-            .all
-            .get("cloud-provider-name")
-            .is_some();
+        let needs_provider = self.desired.needs_provider();
         let mut shown = String::new();
         loop {
             self.lock.check()?;
@@ -299,7 +298,7 @@ fn is_member_of(member: &str, node: &str) -> bool {
 }
 
 /// Says what a node lacks; `None` when it is in the cluster for good.
-fn unsettled(
+pub(super) fn unsettled(
     answers: bool,
     node: Option<&NodeView<'_>>,
     role: Role,
