@@ -44,10 +44,10 @@ impl Installer<'_> {
             target: Some(offer.clone()),
             ..self.record_of(desired, &look.gathered, installed)
         };
-        self.write_record(work, &mut look.gathered, &begun)?;
         if self.options.verify_first {
             self.verify(report)?;
         }
+        self.write_record(work, &mut look.gathered, &begun)?;
         started(report, Phase::Registry);
         runtime.block_on(registry::fill(
             desired,

@@ -64,7 +64,7 @@ fn a_registry_that_cannot_be_used_is_named_and_one_that_fails_later_loses_nothin
     if !possible() {
         return;
     }
-    let field = Field::start(ClusterSpec::single(), "community");
+    let mut field = Field::start(ClusterSpec::single(), "community");
     let good_ca = fs_err::read_to_string(field.cluster.folder().join("ca.pem")).unwrap();
     field.write("ca.pem", TestCa::new("another CA").pem());
     finds(&field, "registry.unusable", "not trusted");
@@ -100,6 +100,24 @@ fn a_registry_that_cannot_be_used_is_named_and_one_that_fails_later_loses_nothin
     });
     finds(&field, "registry.quota", "raise the quota");
     field.harbor.set_project(Project::named("airgap"));
+
+    // a bundle that is damaged somewhere in its layers is refused before the site takes note of its release
+    let sound = field.bundle.clone();
+    let mut bytes = fs_err::read(&sound).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    field.bundle = field.path("damaged.tar.zst");
+    fs_err::write(&field.bundle, bytes).unwrap();
+    let _ = field
+        .install(&["--verify-first"])
+        .fails(3, &["`airgap verify` lists everything that is wrong"]);
+    field.bundle = sound;
+    let record = field
+        .cluster
+        .node("solo")
+        .sh("cat /var/lib/airgap/record.json");
+    assert_ne!(record.unwrap().code, 0, "the release was noted");
+    assert_eq!(field.harbor.used("airgap"), 0);
 
     // gone in the middle of a push: the same command goes on from there
     field.harbor.fault(Fault {
