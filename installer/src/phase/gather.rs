@@ -9,7 +9,7 @@ mod seed;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    Error, Facts, FactsQuery, Finding, Result, Severity,
+    ConnectionError, Error, Facts, FactsQuery, Finding, Result, Severity,
     desired::Desired,
     facts::{self, RegistryQuery},
     for_each_host,
@@ -144,7 +144,28 @@ fn unreachable(host: &Host, error: &Error) -> Finding {
         host: Some(host.name.clone()),
         seen,
         why: "every host is asked before anything changes: a server that is silent may be running this cluster".to_owned(),
-        remedy: format!("make {} reachable, or take it out of the inventory", host.name),
+        remedy: remedy(host, error),
+    }
+}
+
+/// What to do about a host that could not be asked: it may well be reachable, and not let us in.
+fn remedy(host: &Host, error: &Error) -> String {
+    let name = &host.name;
+    match error {
+        Error::Connection(ConnectionError::HostKey { .. }) => format!(
+            "if {name} is new, compare its key on its console with what `airgap inventory scan-keys` shows; if it was not reinstalled, somebody may stand between: do not go on"
+        ),
+        Error::Connection(ConnectionError::Login { user, .. }) => format!(
+            "let {user} in on {name} with the key that `ssh.keyPath` names, or with one in the SSH agent"
+        ),
+        Error::Connection(ConnectionError::Sudo { user, .. }) => format!(
+            "let {user} use sudo on {name}, and name its password under `sudo.password` if it needs one"
+        ),
+        Error::Connection(ConnectionError::LocalFile { .. } | ConnectionError::Secret { .. })
+        | Error::Secret(_) => {
+            format!("correct what the inventory names for {name}, or the file itself")
+        }
+        _ => format!("make {name} reachable, or take it out of the inventory"),
     }
 }
 
