@@ -234,6 +234,15 @@ async fn dropping_the_work_leaves_nothing_under_the_final_name_and_a_cache_to_go
         () = arriving => {}
     }
     world.upstream.clear_faults();
+    // the writer hears of it on a thread of its own
+    let partial = world.path(".bundle.tar.zst.001.partial");
+    for _ in 0..3_000 {
+        if !partial.exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(!partial.exists(), "the writer goes on");
     assert!(!output.exists());
     assert!(cache.contains(&arrived, None), "what had arrived is kept");
     world.bundle(&request).await.unwrap();

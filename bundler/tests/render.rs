@@ -1,6 +1,6 @@
 //! Charts rendered by a helm: a script that behaves as the case wants, and the real program where it is on PATH.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use airgap_bundler::{Cache, Error, Helm, render_charts, unrendered};
 use airgap_manifests::{Catalog, ImageLock, RenderedImages};
@@ -55,9 +55,14 @@ impl Case {
     }
 
     fn helm(&self, script: &str) -> Utf8PathBuf {
-        let path = root(&self.dir).join("helm");
-        fs_err::write(&path, script).unwrap();
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (root(&self.dir).join("text"), root(&self.dir).join("helm"));
+        fs_err::write(&text, script).unwrap();
+        // made by another process: a program cannot be run while it is open for writing, and a child that another test is just starting
+        // would hold it open if it had been in this one
+        let status = Command::new("install")
+            .args(["-m", "755", text.as_str(), path.as_str()])
+            .status();
+        assert!(status.unwrap().success());
         path
     }
 

@@ -271,8 +271,6 @@ async fn a_source_that_fails_cancels_the_upload_and_is_not_tried_again() {
     if !require_tool("docker-registry") {
         return;
     }
-    let site = Site::usual();
-    let registry = site.pusher().await;
     let blob = noise(300_000, 8);
     let digest = digest_of(&blob);
     let opened = AtomicUsize::new(0);
@@ -285,6 +283,8 @@ async fn a_source_that_fails_cancels_the_upload_and_is_not_tried_again() {
     let shorter = || body(&blob.slice(..299_999));
     let sources: [&(dyn Fn() -> ByteStream + Send + Sync); 3] = [&damaged, &longer, &shorter];
     for open in sources {
+        let site = Site::usual();
+        let registry = site.pusher().await;
         site.harbor.log().clear();
         let error = registry
             .upload(&repository("a/b"), &digest, 300_000, open)
@@ -301,11 +301,11 @@ async fn a_source_that_fails_cancels_the_upload_and_is_not_tried_again() {
             .into_iter()
             .map(|request| request.method)
             .collect();
-        // the source may fail before the first byte of the PUT is on the wire
+        // the source may fail before the first byte of the PUT is on the wire; what cancels it comes over a connection of its own
         assert!(
             matches!(
                 methods.iter().map(String::as_str).collect::<Vec<_>>()[..],
-                ["POST", "PUT", "DELETE"] | ["POST", "DELETE"]
+                ["POST", "PUT", "DELETE"] | ["POST", "DELETE", "PUT"] | ["POST", "DELETE"]
             ),
             "{methods:?}"
         );
@@ -315,9 +315,9 @@ async fn a_source_that_fails_cancels_the_upload_and_is_not_tried_again() {
                 .await
                 .unwrap()
         );
+        assert_eq!(site.harbor.used("airgap"), 0);
     }
     assert_eq!(opened.load(Ordering::SeqCst), 1);
-    assert_eq!(site.harbor.used("airgap"), 0);
 }
 
 #[tokio::test]

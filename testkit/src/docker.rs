@@ -149,7 +149,7 @@ impl Docker {
         self.engine = Some(engine);
         let start = Instant::now();
         while !self.answers() {
-            if start.elapsed() > Duration::from_mins(1) {
+            if start.elapsed() > Duration::from_mins(5) {
                 return Err(Error::Engine { log: log_path });
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -232,7 +232,7 @@ impl Docker {
                 .stderr(Stdio::null())
                 .status();
             let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(20) && !self.ended(pid) {
+            while start.elapsed() < Duration::from_mins(2) && !self.ended(pid) {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }

@@ -3,7 +3,7 @@
 //! Invariant: the process ends with its owner, also when the owner is killed.
 
 use std::{
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use std::{
 use camino::Utf8PathBuf;
 use fs_err as fs;
 
-use crate::tls::ServerCert;
+use crate::{ports, tls::ServerCert};
 
 /// How a registry is started.
 #[derive(Debug, Clone, Default)]
@@ -71,8 +71,8 @@ impl DockerRegistry {
             fs::write(path.join("htpasswd"), lines).expect("the password file can be written");
             format!("auth: {{htpasswd: {{realm: r, path: {path}/htpasswd}}}}\n")
         };
-        // another process may take the port before the registry does: then the next attempt has another
-        let address = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?;
+        // should another process take the port before the registry does, the next attempt has another
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::unused()));
         fs::write(
             path.join("config.yml"),
             format!(

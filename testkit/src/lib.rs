@@ -11,6 +11,7 @@ pub mod harbor;
 pub mod image;
 pub mod nameserver;
 pub mod node_image;
+pub mod ports;
 pub mod program;
 pub mod release;
 pub mod requests;

@@ -30,6 +30,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use crate::ports;
+
 /// Cuts one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection(Arc<Cut>);
@@ -166,13 +168,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds `address` (port 0 takes a free one) and serves what `routes` makes of the server's presence.
+    /// Binds `address` (port 0 takes a free one; on 127.0.0.1 nobody else takes it while the server is away) and serves what `routes` makes of the server's presence.
     pub(crate) fn start(
         address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
         routes: impl FnOnce(SocketAddr, Presence) -> Router + Send + 'static,
     ) -> io::Result<Self> {
-        let listener = StdListener::bind(address)?;
+        let listener = if address == SocketAddr::from(([127, 0, 0, 1], 0)) {
+            ports::listener().0
+        } else {
+            StdListener::bind(address)?
+        };
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

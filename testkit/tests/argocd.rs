@@ -55,7 +55,7 @@ fn site_with_charts() -> Site {
     let node = site.cluster.node("solo");
     site.prepare(node, &format!("{}cni: [cilium]\n", site.config()));
     Site::start_unit(node, "rke2-server");
-    Site::kubectl(node, "wait --for=condition=Ready node/solo --timeout=60s");
+    Site::await_node(node, "solo");
     site
 }
 

@@ -201,7 +201,7 @@ impl Site {
     /// Starts a unit; panics with its journal where it does not come up.
     pub(crate) fn start_unit(node: &Node, unit: &str) {
         let started = node
-            .sh(&format!("timeout 60 systemctl start {unit}"))
+            .sh(&format!("timeout 300 systemctl start {unit}"))
             .unwrap();
         assert_eq!(
             started.code,
@@ -209,6 +209,17 @@ impl Site {
             "{unit} on {}: {}",
             node.name(),
             Self::journal(node, unit)
+        );
+    }
+
+    /// Waits until a node has registered, and is Ready.
+    pub(crate) fn await_node(on: &Node, name: &str) {
+        Self::until("the node has registered", 120, || {
+            !Self::kubectl(on, &format!("get node {name} --ignore-not-found -o name")).is_empty()
+        });
+        Self::kubectl(
+            on,
+            &format!("wait --for=condition=Ready node/{name} --timeout=120s"),
         );
     }
 

@@ -23,7 +23,7 @@ fn a_single_node_comes_up_from_the_registry_alone() {
     site.prepare(node, &format!("{}cni: [cilium]\n", site.config()));
     Site::start_unit(node, "rke2-server");
     eprintln!("READY after {:?}", start.elapsed());
-    Site::kubectl(node, "wait --for=condition=Ready node/solo --timeout=60s");
+    Site::await_node(node, "solo");
     eprintln!("node Ready after {:?}", start.elapsed());
     assert!(Site::kubectl(node, "get --raw /readyz").contains("ok"));
     assert!(Site::kubectl(node, "get nodes").contains("solo\tReady\tv1.36.4+rke2r1"));
@@ -234,7 +234,7 @@ fn what_the_real_one_refuses_is_refused() {
 fn refused(node: &Node, role: &str, config: &str, words: &str) {
     node.put("/etc/rancher/rke2/config.yaml", "600", config.as_bytes())
         .unwrap();
-    let output = node.sh(&format!("timeout 20 rke2 {role}")).unwrap();
+    let output = node.sh(&format!("timeout 120 rke2 {role}")).unwrap();
     assert!(
         output.code != 0 && output.stderr.contains(words),
         "{words}: {output:?}"

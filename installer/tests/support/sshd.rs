@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -12,7 +12,7 @@ use std::{
 
 use airgap_installer::{Connection, ConnectionError, Host};
 use airgap_installer::{Inventory, SecretSource, connection, secret::Secrets};
-use airgap_testkit::require_tool;
+use airgap_testkit::{ports, require_tool};
 use camino::{Utf8Path, Utf8PathBuf};
 use secrecy::SecretString;
 
@@ -70,12 +70,8 @@ pub(crate) struct Sshd {
 
 /// Starts sshd in a prepared folder and waits until it greets.
 fn serve(path: &Utf8Path) -> Option<(u16, Child)> {
-    // another process may take the port before sshd does: then the next attempt has another
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    // should another process take the port before sshd does, the next attempt has another
+    let port = ports::unused();
     let keys: String = ["ed25519", "ecdsa", "rsa"]
         .map(|kind| format!("HostKey {path}/host_{kind}\n"))
         .concat();

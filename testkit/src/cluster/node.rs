@@ -151,7 +151,7 @@ impl Node {
             if ["running", "degraded"].contains(&output.stdout.as_str()) {
                 return Ok(());
             }
-            if start.elapsed() > Duration::from_mins(1) {
+            if start.elapsed() > Duration::from_mins(5) {
                 return Err(Error::Node {
                     node: self.spec.name.clone(),
                     message: format!("systemd is {:?} {}", output.stdout, output.stderr),
@@ -165,7 +165,7 @@ impl Node {
         let start = Instant::now();
         let to = SocketAddr::from((self.address, 22));
         while TcpStream::connect_timeout(&to, Duration::from_secs(1)).is_err() {
-            if start.elapsed() > Duration::from_secs(30) {
+            if start.elapsed() > Duration::from_mins(5) {
                 return Err(Error::Node {
                     node: self.spec.name.clone(),
                     message: "sshd does not answer".into(),
