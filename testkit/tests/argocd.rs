@@ -66,7 +66,7 @@ fn argo_cd_pulls_charts_with_its_own_credentials_and_says_what_fails() {
     }
     let site = site_with_charts();
     let node = site.cluster.node("solo");
-    let missing = apply(node, &application_set(&["cert-manager"]));
+    let missing = apply(node, &application_set(&["cert-manager"], "{}"));
     assert!(
         missing.1.contains("no matches for kind \"ApplicationSet\""),
         "{missing:?}"
@@ -120,7 +120,7 @@ fn applications(site: &Site, node: &Node) {
     assert_eq!(apply(node, &repository("wrong")).0, 0);
     assert_eq!(apply(node, &trust.to_string()).0, 0);
     assert_eq!(
-        apply(node, &application_set(&["cert-manager", "lost"])).0,
+        apply(node, &application_set(&["cert-manager", "lost"], "{}")).0,
         0
     );
     let condition = "get application cert-manager -n argocd --ignore-not-found -o jsonpath={.status.conditions[0].message}";
@@ -155,7 +155,30 @@ fn applications(site: &Site, node: &Node) {
         reason.contains("ImagePullBackOff") && reason.contains("quay.io/never/pushed:v1"),
         "{reason}"
     );
+    changes(node);
     assert_eq!(site.cluster.escapes(), Vec::<String>::new());
+}
+
+/// The third part: what tells the status of a change from that of before it.
+fn changes(node: &Node) {
+    let compared = "get application cert-manager -n argocd -o 'jsonpath={.status.sync.status}/{.status.health.status}/{.status.sync.comparedTo.source.helm.values}'";
+    assert_eq!(Site::kubectl(node, compared), "Synced/Healthy/{}");
+    let set = application_set(&["cert-manager", "lost"], "replicaCount: 2");
+    assert_eq!(apply(node, &set).0, 0);
+    Site::until("the change is compared", 30, || {
+        Site::kubectl(node, compared) == "Synced/Healthy/replicaCount: 2"
+    });
+
+    let job = "get job helm-install-argo-cd -n kube-system --ignore-not-found -o 'jsonpath={.metadata.uid} {.status.conditions[?(@.type==\"Complete\")].status}'";
+    let former = Site::kubectl(node, job);
+    let (uid, complete) = former.split_once(' ').unwrap();
+    assert_eq!(complete, "True");
+    let chart = helm_chart().replace("\"spec\":{", "\"spec\":{\"valuesContent\":\"a: 1\",");
+    assert_eq!(apply(node, &chart).0, 0);
+    Site::until("another job installs the changed chart", 30, || {
+        let now = Site::kubectl(node, job);
+        !now.contains(uid) && now.ends_with(" True")
+    });
 }
 
 fn apply(node: &Node, objects: &str) -> (i32, String) {
@@ -174,7 +197,7 @@ fn helm_chart() -> String {
     .to_string()
 }
 
-fn application_set(names: &[&str]) -> String {
+fn application_set(names: &[&str], values: &str) -> String {
     let version = |name: &str| {
         if name == "cert-manager" {
             "1.20.0"
@@ -184,7 +207,7 @@ fn application_set(names: &[&str]) -> String {
     };
     let elements: Vec<_> = names
         .iter()
-        .map(|name| json!({"name": name, "version": version(name), "values": "{}"}))
+        .map(|name| json!({"name": name, "version": version(name), "values": values}))
         .collect();
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "ApplicationSet", "metadata": {"name": "airgap", "namespace": "argocd"},
         "spec": {"goTemplate": true, "goTemplateOptions": ["missingkey=error"], "generators": [{"list": {"elements": elements}}],

@@ -1,14 +1,17 @@
 //! Argo CD, as far as an installer sees it: ApplicationSets make Applications, Applications pull their charts and get healthy.
 //!
 //! Nothing happens before the pods of Argo CD's own release run. Charts are pulled with the repository Secrets and the CA ConfigMap of
-//! Argo CD's namespace and nothing else; their images are pulled by the nodes like any pod's.
+//! Argo CD's namespace and nothing else; their images are pulled by the nodes like any pod's. What changes takes its time, one pass for
+//! each of its two controllers: a set's Applications are the former ones for a while, and then have a status that compares the former ones.
 
+mod changes;
 mod template;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use self::changes::{Seen, compared_to};
 use self::template::{Style, fill, fill_text};
 use super::api::{self, merge};
 use super::chart::{Access, Chart};
@@ -25,6 +28,7 @@ pub(crate) const CHART_LABEL: &str = "standin.airgap/chart";
 #[derive(Debug, Default)]
 pub(crate) struct Controller {
     synced: BTreeMap<String, String>,
+    seen: Seen,
     retry: BTreeMap<String, (i64, u32)>,
 }
 
@@ -49,7 +53,9 @@ impl Controller {
                 .collect()
         });
         for set in &sets {
-            expand(server, &namespace, set).await?;
+            let name = text(&set["metadata"]["name"]);
+            let ripe = self.seen.is_ripe("ApplicationSet", name, &set["spec"]);
+            expand(server, &namespace, set, ripe).await?;
         }
         let applications: Vec<Value> = server.peers.read(|state| {
             state
@@ -72,6 +78,11 @@ impl Controller {
         let name = text(&application["metadata"]["name"]).to_owned();
         let spec = &application["spec"];
         let print = sha256(spec.to_string().as_bytes());
+        let was_compared = !application["status"]["sync"]["comparedTo"].is_null();
+        if !self.seen.is_ripe("Application", &name, spec) && was_compared {
+            return Ok(());
+        }
+        let compared = compared_to(spec);
         let now = jiff::Timestamp::now().as_second();
         let due = self.retry.get(&name).is_none_or(|(when, _)| *when <= now);
         if self.synced.get(&name) != Some(&print) {
@@ -80,7 +91,7 @@ impl Controller {
                     server,
                     namespace,
                     &name,
-                    json!({"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}}),
+                    json!({"sync": {"status": "OutOfSync", "comparedTo": compared}, "health": {"status": "Missing"}}),
                 )
                 .await;
             }
@@ -96,7 +107,7 @@ impl Controller {
                     let tries = self.retry.get(&name).map_or(0, |(_, tries)| *tries) + 1;
                     self.retry
                         .insert(name.clone(), (now + i64::from(tries.min(5)), tries));
-                    let failed = json!({"sync": {"status": "Unknown"}, "health": {"status": "Missing"}, "resources": [],
+                    let failed = json!({"sync": {"status": "Unknown", "comparedTo": compared}, "health": {"status": "Missing"}, "resources": [],
                         "conditions": [{"type": "ComparisonError", "message": error.0}],
                         "operationState": {"phase": "Error", "message": error.0}});
                     return status(server, namespace, &name, failed).await;
@@ -122,7 +133,7 @@ impl Controller {
         };
         let resources = json!([{"group": "apps", "kind": "Deployment", "namespace": target, "name": release, "status": "Synced", "health": health}]);
         let revision = spec["source"]["targetRevision"].clone();
-        let now = json!({"sync": {"status": "Synced", "revision": revision}, "health": health, "resources": resources, "conditions": [],
+        let now = json!({"sync": {"status": "Synced", "revision": revision, "comparedTo": compared}, "health": health, "resources": resources, "conditions": [],
             "operationState": {"phase": "Succeeded", "message": "successfully synced (all tasks run)"}});
         status(server, namespace, &name, now).await
     }
@@ -175,8 +186,8 @@ async fn put_status(
         .await
 }
 
-/// Makes or updates the Applications of one set, as its policy allows.
-async fn expand(server: &Server, namespace: &str, set: &Value) -> Result<()> {
+/// Makes or updates the Applications of one set, as its policy allows; those that are there are left as they are until `ripe`.
+async fn expand(server: &Server, namespace: &str, set: &Value, ripe: bool) -> Result<()> {
     let name = text(&set["metadata"]["name"]).to_owned();
     let made = render(set);
     let conditions = match &made {
@@ -212,7 +223,7 @@ async fn expand(server: &Server, namespace: &str, set: &Value) -> Result<()> {
                 application["metadata"]["labels"]["standin.airgap/set"] = name.clone().into();
                 let key = applications.key(namespace, &own);
                 if let Some(live) = state.objects.get(&key) {
-                    if policy == "create-only" || policy == "create-delete" {
+                    if !ripe || policy == "create-only" || policy == "create-delete" {
                         continue;
                     }
                     let mut next = live.clone();

@@ -1,25 +1,28 @@
 //! The Helm controller: a job per HelmChart that fetches the chart with exactly the access it was given.
 
+mod job;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use self::job::Job;
 use super::api::{self, merge};
 use super::argocd::CHART_LABEL;
 use super::chart::{Access, Chart};
 use super::fail::{Context as _, Fail, Result};
 use super::kinds::{self, Kind};
-use super::pull::sha256;
 use super::server::Server;
 use super::store::State;
 use super::{custom, dns, log, workloads, yaml};
 
-/// What was done for each chart, by key: the fingerprint it was done for, or when to try again.
+/// What was done for each chart, by key: the hash it was done for, the one that was seen last, or when to try again.
 #[derive(Debug, Default)]
 pub(crate) struct Charts {
     done: BTreeMap<String, String>,
+    seen: BTreeMap<String, String>,
     retry: BTreeMap<String, (i64, u32)>,
 }
 
@@ -47,19 +50,39 @@ impl Charts {
             let config = server
                 .get(&kind("HelmChartConfig")?, namespace, name)
                 .unwrap_or_default();
-            let print = sha256(format!("{}{}", chart["spec"], config["spec"]).as_bytes());
-            if self.done.get(&key) == Some(&print) {
+            let hash = job::hash(chart, &config);
+            if self.done.get(&key) == Some(&hash) {
                 continue;
+            }
+            match server.peers.read(|state| job::find(state, chart, &hash))? {
+                // another server's, while it was leader
+                Job::Complete => {
+                    self.done.insert(key, hash);
+                    continue;
+                }
+                // the real one takes its time as well: whoever does not look whose job it is sees a complete one
+                Job::Former if self.seen.get(&key) != Some(&hash) => {
+                    self.seen.insert(key, hash);
+                    continue;
+                }
+                Job::Former | Job::Missing => {
+                    server
+                        .peers
+                        .commit(|state| job::replace(state, chart, &hash))
+                        .await?;
+                    self.retry.remove(&key);
+                }
+                Job::Runs => {}
             }
             if self.retry.get(&key).is_some_and(|(when, _)| *when > now) {
                 continue;
             }
-            match job(server, chart, &config).await {
+            let error = match install(server, chart, &config).await {
                 Ok(()) => {
                     log::info(format!("helm: {key} deployed"));
-                    self.done.insert(key.clone(), print);
+                    self.done.insert(key.clone(), hash);
                     self.retry.remove(&key);
-                    report(server, chart, None).await?;
+                    None
                 }
                 Err(error) => {
                     let tries = self.retry.get(&key).map_or(0, |(_, tries)| *tries) + 1;
@@ -68,9 +91,13 @@ impl Charts {
                     log::error(format!(
                         "helm: job helm-install-{name} in {namespace} failed: {error}"
                     ));
-                    report(server, chart, Some(&error.0)).await?;
+                    Some(error.0)
                 }
-            }
+            };
+            server
+                .peers
+                .commit(|state| job::report(state, chart, error.as_deref()))
+                .await?;
         }
         self.uninstall(server, &charts).await
     }
@@ -122,37 +149,8 @@ impl Charts {
     }
 }
 
-/// Conditions on the HelmChart and on its job.
-async fn report(server: &Server, chart: &Value, error: Option<&str>) -> Result<()> {
-    let (namespace, name) = (
-        text(&chart["metadata"]["namespace"]).to_owned(),
-        text(&chart["metadata"]["name"]).to_owned(),
-    );
-    let (charts, jobs) = (kind("HelmChart")?, kind("Job")?);
-    let failed = if error.is_some() { "True" } else { "False" };
-    let job_name = format!("helm-install-{name}");
-    let message = error.unwrap_or_default();
-    server
-        .peers
-        .commit(|state| {
-            let key = charts.key(&namespace, &name);
-            let Some(mut live) = state.objects.get(&key).cloned() else { return Ok(()) };
-            live["status"] = json!({"jobName": job_name, "conditions": [{"type": "JobCreated", "status": "True", "reason": "Job created"},
-                {"type": "Failed", "status": failed, "message": message}]});
-            api::store(state, &charts, &key, live);
-            let complete = if error.is_none() { "True" } else { "False" };
-            let job = json!({"apiVersion": "batch/v1", "kind": "Job",
-                "metadata": {"name": job_name, "namespace": namespace, "annotations": {"standin.airgap/log": message}},
-                "spec": {}, "status": {"succeeded": usize::from(error.is_none()), "failed": usize::from(error.is_some()),
-                    "conditions": [{"type": "Complete", "status": complete}]}});
-            let key = jobs.key(&namespace, &job_name);
-            api::store(state, &jobs, &key, job);
-            Ok(())
-        })
-        .await
-}
-
-async fn job(server: &Server, chart: &Value, config: &Value) -> Result<()> {
+/// Runs helm for a chart.
+async fn install(server: &Server, chart: &Value, config: &Value) -> Result<()> {
     let (namespace, name) = (
         text(&chart["metadata"]["namespace"]),
         text(&chart["metadata"]["name"]),

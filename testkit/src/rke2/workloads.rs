@@ -68,7 +68,12 @@ pub(crate) fn put(
         object["metadata"]["name"] = workload.name.clone().into();
         object["metadata"]["namespace"] = namespace.into();
         object["metadata"]["labels"] = json!({"standin.airgap/release": format!("{namespace}.{release}"), "standin.airgap/cni": cni.to_string()});
-        object["spec"] = json!({"replicas": 1, "template": {"spec": {"containers": containers, "nodeSelector": workload.node_selector}}});
+        let spec = json!({"replicas": 1, "template": {"spec": {"containers": containers, "nodeSelector": workload.node_selector}}});
+        if object["spec"] != spec {
+            // what its pods are was said of another generation
+            object["status"]["standinReady"] = false.into();
+        }
+        object["spec"] = spec;
         api::store(state, &kind, &key, object);
     }
     Ok(())
