@@ -87,10 +87,11 @@ pub fn covers(found: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// The API server drops what is empty.
+/// The API server drops what is empty, and a controller that writes an object back what is off: RKE2's helm controller does so once, when it
+/// claims a HelmChart.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => false,
@@ -118,6 +119,11 @@ mod tests {
             &wanted
         ));
         assert!(!covers(&json!({"spec": {"list": [{"x": 1}]}}), &wanted));
+        assert!(covers(&json!({}), &json!({"createNamespace": false})));
+        assert!(!covers(
+            &json!({"createNamespace": true}),
+            &json!({"createNamespace": false})
+        ));
     }
 
     #[test]
