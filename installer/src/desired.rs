@@ -41,6 +41,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) gate: Gate,
     pub(crate) application: Application,
+    /// What its Application is to say, as far as it decides what is rolled out.
+    pub(crate) spec: Value,
 }
 
 /// Argo CD itself.
@@ -370,18 +372,20 @@ fn components(
                 values::overrides(inventory, name),
             )
             .map_err(|error| rendering(error.into()))?;
+            let application = Application {
+                name: name.clone(),
+                namespace: component.namespace.clone(),
+                release: component.release_name.clone(),
+                chart: chart.name.clone(),
+                version: chart.version.clone(),
+                values: Value::Object(values),
+                ignore: component.ignore_differences.clone(),
+            };
             wave.push(Member {
                 name: name.clone(),
                 gate: component.gate,
-                application: Application {
-                    name: name.clone(),
-                    namespace: component.namespace.clone(),
-                    release: component.release_name.clone(),
-                    chart: chart.name.clone(),
-                    version: chart.version.clone(),
-                    values: Value::Object(values),
-                    ignore: component.ignore_differences.clone(),
-                },
+                spec: argocd::application_spec(registry, &application)?,
+                application,
             });
         }
         if !wave.is_empty() {

@@ -1,7 +1,78 @@
-//! Whether a component is there and well, and if not, why: read from Argo CD's Applications.
+//! Whether a component is there and well, and if not, why: read from Argo CD's Applications and from helm's jobs.
+//!
+//! A status counts only for what it was made for: neither Argo CD nor the helm controller takes its former verdict back when what is asked
+//! of it changes. Left out: waiting, which is `phase::gates`'.
 
 use airgap_manifests::Gate;
 use serde_json::Value;
+
+use crate::render::covers;
+
+/// Returns why an Application is not yet at `spec`, or does not pass its gate there; `None` when it is and does.
+pub(crate) fn unmet(application: Option<&Value>, spec: &Value, gate: Gate) -> Option<String> {
+    let trouble = trouble(application, gate);
+    let Some(behind) = application.and_then(|application| behind(application, spec)) else {
+        return trouble;
+    };
+    Some(match trouble {
+        Some(trouble) => format!("{behind}: {trouble}"),
+        None => behind.to_owned(),
+    })
+}
+
+/// Returns what still is that of before, although `spec` is asked for: the ApplicationSet's controller updates the Application, and then
+/// another compares it. The latter's own rule for what it must compare anew is the same as here: `status.sync.comparedTo`, the source and
+/// destination that the status was made with, is not what the `spec` says (`needRefreshAppStatus` in Argo CD 3.4).
+fn behind(application: &Value, spec: &Value) -> Option<&'static str> {
+    let present = &application["spec"];
+    if !covers(present, spec) {
+        return Some("Argo CD has not brought its Application to what is asked for yet");
+    }
+    let compared = &application["status"]["sync"]["comparedTo"];
+    let same = |part: &str| {
+        covers(&compared[part], &present[part]) && covers(&present[part], &compared[part])
+    };
+    (!same("source") || !same("destination"))
+        .then_some("Argo CD has not compared what is asked for with the cluster yet")
+}
+
+/// Names the job with which RKE2's helm controller installs a chart.
+pub(crate) fn helm_job(release: &str) -> String {
+    format!("helm-install-{release}")
+}
+
+/// Returns why helm has not installed a chart as its HelmChart is now, from the jobs of kube-system; `None` when it has.
+///
+/// The helm controller never changes a job: for another chart, version or values it deletes the job and makes a new one under the same
+/// name (`hashObjects` and `reconcileJob` in helm-controller 0.17). So a job that was there before the change, `former`, says nothing of what
+/// came after, however complete it is. A HelmChart's own status does not say which generation it is of.
+pub(crate) fn helm_trouble(job: &str, jobs: &[Value], former: Option<&str>) -> Option<String> {
+    let Some(found) = jobs.iter().find(|found| found["metadata"]["name"] == job) else {
+        return Some(format!("job {job} has not been made yet"));
+    };
+    if former.is_some() && found["metadata"]["uid"].as_str() == former {
+        return Some(format!(
+            "job {job} is still the one of before the change; if it stays, `kubectl -n kube-system delete job {job}` has helm run again"
+        ));
+    }
+    let conditions = found["status"]["conditions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let complete =
+        |condition: &Value| condition["type"] == "Complete" && condition["status"] == "True";
+    if conditions.iter().any(complete) {
+        return None;
+    }
+    let failed = found["status"]["failed"].as_u64().unwrap_or(0);
+    let message = conditions
+        .iter()
+        .find_map(|condition| condition["message"].as_str())
+        .unwrap_or("it runs");
+    Some(format!(
+        "helm has not installed it yet ({failed} failed attempts): {message}"
+    ))
+}
 
 /// Returns why an Application does not pass its gate, in one line; `None` when it does.
 pub(crate) fn trouble(application: Option<&Value>, gate: Gate) -> Option<String> {
@@ -87,6 +158,91 @@ mod tests {
             json!({"status": {"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}});
         assert_eq!(trouble(Some(&sealed), Gate::Manual), None);
         assert!(trouble(Some(&sealed), Gate::Healthy).is_some());
+    }
+
+    fn asked(version: &str) -> Value {
+        json!({
+            "source": {"repoURL": "harbor/airgap/charts", "chart": "web", "targetRevision": version, "helm": {"releaseName": "web", "values": "a: 1\n"}},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": "web"},
+        })
+    }
+
+    fn well(spec: &Value, compared: &Value) -> Value {
+        json!({"spec": spec, "status": {"sync": {"status": "Synced", "comparedTo": compared}, "health": {"status": "Healthy"}}})
+    }
+
+    #[test]
+    fn a_status_of_before_the_change_is_none_of_after_it() {
+        let (old, new) = (asked("1.0.0"), asked("1.1.0"));
+        let unmet = |application: &Value| unmet(Some(application), &new, Gate::Healthy);
+        assert!(
+            unmet(&well(&old, &old))
+                .expect("the former Application")
+                .contains("has not brought its Application")
+        );
+        assert!(
+            unmet(&well(&new, &old))
+                .expect("the former comparison")
+                .contains("has not compared")
+        );
+        assert_eq!(unmet(&well(&new, &new)), None);
+        // values alone are a change too, and a manual gate waits for them as well
+        let mut values = new.clone();
+        values["source"]["helm"]["values"] = json!("a: 2\n");
+        assert!(super::unmet(Some(&well(&values, &new)), &values, Gate::Manual).is_some());
+        let mut moved = new.clone();
+        moved["destination"]["namespace"] = json!("elsewhere");
+        assert!(super::unmet(Some(&well(&moved, &new)), &moved, Gate::Healthy).is_some());
+    }
+
+    #[test]
+    fn fields_that_argo_cd_adds_are_no_difference() {
+        let new = asked("1.1.0");
+        let mut added = new.clone();
+        added["project"] = json!("default");
+        added["source"]["helm"]["skipCrds"] = json!(false);
+        let compared = json!({"source": added["source"], "destination": added["destination"], "ignoreDifferences": []});
+        assert_eq!(
+            unmet(Some(&well(&added, &compared)), &new, Gate::Healthy),
+            None
+        );
+    }
+
+    #[test]
+    fn what_argo_cd_says_is_told_along_with_what_is_still_that_of_before() {
+        let (old, new) = (asked("1.0.0"), asked("1.1.0"));
+        let failed = json!({"spec": new, "status": {"sync": {"status": "Unknown", "comparedTo": old}, "health": {"status": "Unknown"},
+            "conditions": [{"type": "ComparisonError", "message": "no such chart"}]}});
+        assert_eq!(
+            unmet(Some(&failed), &new, Gate::Healthy).as_deref(),
+            Some(
+                "Argo CD has not compared what is asked for with the cluster yet: Unknown, Unknown; no such chart"
+            )
+        );
+    }
+
+    #[test]
+    fn a_job_of_before_the_change_is_no_proof_of_it() {
+        let job = |uid: &str, complete: &str| {
+            vec![
+                json!({"metadata": {"name": "helm-install-argo-cd", "uid": uid}, "status": {"conditions": [{"type": "Complete", "status": complete}]}}),
+            ]
+        };
+        let name = helm_job("argo-cd");
+        let trouble = |jobs: &[Value]| helm_trouble(&name, jobs, Some("a"));
+        assert!(
+            trouble(&job("a", "True"))
+                .expect("the former job")
+                .contains("delete job helm-install-argo-cd")
+        );
+        assert!(
+            trouble(&job("b", "False"))
+                .expect("a job that runs")
+                .contains("it runs")
+        );
+        assert_eq!(trouble(&job("b", "True")), None);
+        assert!(trouble(&[]).is_some());
+        assert_eq!(helm_trouble(&name, &job("a", "True"), None), None);
     }
 
     #[test]

@@ -217,6 +217,19 @@ impl Lock {
     }
 }
 
+#[cfg(test)]
+impl Lock {
+    /// A lock that nobody can take over, for this crate's unit tests.
+    pub(crate) fn fake() -> Self {
+        Self {
+            lost: Arc::new(AtomicBool::new(false)),
+            stop: None,
+            thread: None,
+            host: "nobody".to_owned(),
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         drop(self.stop.take());

@@ -3,6 +3,7 @@
 //! Each phase looks, then acts, then proves. Any may run again; the hosts and the registry are the only state, beside the record of
 //! releases. The enum is the list, the titles and the JSON names; the work is in one module per phase.
 
+pub(crate) mod gates;
 pub(crate) mod gather;
 pub(crate) mod look;
 pub(crate) mod nodes;

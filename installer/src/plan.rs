@@ -25,7 +25,8 @@ pub struct InstallPlan {
     pub registry: PushSummary,
     /// What each host needs, in the order it will be done.
     pub hosts: Vec<HostPlan>,
-    /// Objects that are missing or differ, by name, in the order they will be applied. Components of a later wave follow their gate.
+    /// Objects that are missing or differ, by name, in the order they will be applied; Argo CD's HelmChart also while helm has not installed
+    /// it. Components of a later wave follow their gate.
     pub objects: Vec<String>,
     /// Components by wave.
     pub waves: Vec<WavePlan>,
@@ -135,7 +136,7 @@ pub enum Service {
 pub struct WavePlan {
     /// Its components.
     pub components: Vec<String>,
-    /// Those that are missing, differ, or are not healthy.
+    /// Those that are missing, differ, or are not healthy as they should be now.
     pub pending: Vec<String>,
 }
 

@@ -31,12 +31,7 @@ impl Installer<'_> {
             .map(name_of)
             .collect::<Vec<_>>();
         objects.extend(look::missing_secrets(desired, state));
-        let chart = desired
-            .gitops
-            .iter()
-            .map(|gitops| gitops.chart.clone())
-            .collect();
-        objects.extend(look::differing(state, chart).iter().map(name_of));
+        objects.extend(look::gitops(desired, state).iter().map(name_of));
         Ok(InstallPlan {
             cluster: self.inventory.name.clone(),
             release: desired.offer.release.clone(),

@@ -17,6 +17,7 @@ part namespaces; k get namespaces -o json
 part secrets; k get secrets -A -l app.kubernetes.io/managed-by=airgap -o json
 part configmaps; k get configmaps -A -l app.kubernetes.io/managed-by=airgap -o json
 part helmcharts; k get helmcharts.helm.cattle.io -n kube-system -o json
+part jobs; k get jobs.batch -n kube-system -o json
 part helmchartconfigs; k get helmchartconfigs.helm.cattle.io -n kube-system -o json
 part applicationsets; k get applicationsets.argoproj.io -A -o json
 part applications; k get applications.argoproj.io -A -o json
@@ -41,6 +42,8 @@ pub struct ClusterState {
     pub configmaps: Vec<Value>,
     /// HelmCharts of kube-system.
     pub helmcharts: Vec<Value>,
+    /// Jobs of kube-system, among them those that install the HelmCharts.
+    pub jobs: Vec<Value>,
     /// HelmChartConfigs of kube-system.
     pub helmchartconfigs: Vec<Value>,
     /// ApplicationSets.
@@ -83,6 +86,7 @@ impl ClusterState {
                 "secrets" => state.secrets = list().unwrap_or_default(),
                 "configmaps" => state.configmaps = list().unwrap_or_default(),
                 "helmcharts" => state.helmcharts = list().unwrap_or_default(),
+                "jobs" => state.jobs = list().unwrap_or_default(),
                 "helmchartconfigs" => state.helmchartconfigs = list().unwrap_or_default(),
                 "applicationsets" => state.applicationsets = list().unwrap_or_default(),
                 "applications" => state.applications = list().unwrap_or_default(),

@@ -301,6 +301,19 @@ pub(crate) fn differing(state: Option<&ClusterState>, wanted: Vec<Value>) -> Vec
         .collect()
 }
 
+/// Returns Argo CD's HelmChart where the cluster has it otherwise, or helm has not installed it as it is now.
+pub(crate) fn gitops(desired: &Desired<'_>, state: Option<&ClusterState>) -> Option<Value> {
+    let gitops = desired.gitops.as_ref()?;
+    let installed = state.is_some_and(|state| {
+        state.find(&gitops.chart).is_some_and(|live| {
+            let job = health::helm_job(&gitops.release);
+            covers(live, &gitops.chart)
+                && health::helm_trouble(&job, &state.jobs, argocd::former_job(live)).is_none()
+        })
+    });
+    (!installed).then(|| gitops.chart.clone())
+}
+
 /// Returns the Secret that keeps the record in the cluster.
 pub(crate) fn record_secret(record: &Record) -> Value {
     argocd::secret(
@@ -385,7 +398,10 @@ pub(crate) fn waves(desired: &Desired<'_>, state: Option<&ClusterState>) -> Resu
                     .iter()
                     .find(|found| found["metadata"]["name"] == member.name.as_str())
             });
-            if !frame_holds || !listed || health::trouble(application, member.gate).is_some() {
+            if !frame_holds
+                || !listed
+                || health::unmet(application, &member.spec, member.gate).is_some()
+            {
                 pending.push(member.name.clone());
             }
         }

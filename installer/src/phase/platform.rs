@@ -1,16 +1,18 @@
 //! platform: namespaces, secrets, Argo CD, then the components, wave by wave.
 //!
-//! Everything goes over stdin to kubectl on the seed. A wave is handed to Argo CD only when the one before is synced and healthy, so a
-//! component never starts before what it needs; while a wave is waited for, what is unhealthy is shown with Argo CD's own reason.
-
-use std::time::{Duration, Instant};
+//! Everything goes over stdin to kubectl on the seed. A wave is handed to Argo CD only when the one before is synced and healthy as it is
+//! asked for now, so a component never starts before what it needs. The waiting is in [`gates`].
 
 use serde_json::{Value, json};
 
-use super::{look, nodes::Work};
+use super::{
+    gates::{self, Gates, Wave},
+    look,
+    nodes::Work,
+};
 use crate::{
-    Error, Limit, Result,
-    desired::{GitOps, Member},
+    Error, Result,
+    desired::GitOps,
     event::Event,
     health,
     kube::{APPLICATION_SET, ClusterState, Kubectl, name_of, secret_values},
@@ -29,10 +31,16 @@ impl Work<'_, '_> {
         )?;
         changes += self.make_secrets(&mut kubectl, state)?;
         if let Some(gitops) = &self.desired.gitops {
-            let wrong = look::differing(Some(state), vec![gitops.chart.clone()]);
-            changes += self.apply(&mut kubectl, &wrong)?;
-            self.gitops_ready(&mut kubectl, gitops)?;
-            changes += self.waves(&mut kubectl, state)?;
+            let gates = Gates {
+                options: self.options,
+                lock: self.lock,
+                report: self.report,
+                namespace: &gitops.namespace,
+            };
+            let (written, former_job) = self.gitops_chart(&mut kubectl, state, gitops)?;
+            changes += written;
+            gates.gitops(&mut kubectl, &gitops.release, former_job.as_deref())?;
+            changes += self.waves(&mut kubectl, state, &gates)?;
         }
         Ok(changes)
     }
@@ -90,70 +98,44 @@ impl Work<'_, '_> {
         Ok(made)
     }
 
-    /// Waits until the helm job has installed Argo CD and its kinds are known.
-    fn gitops_ready(&self, kubectl: &mut Kubectl<'_>, gitops: &GitOps) -> Result<()> {
-        let started = Instant::now();
-        let job = format!("helm-install-{}", gitops.release);
-        let mut shown = String::new();
-        loop {
-            self.lock.check()?;
-            let Some(reason) = self.gitops_trouble(kubectl, &job)? else {
-                return Ok(());
-            };
-            if started.elapsed() >= self.options.wave_timeout {
-                return Err(Error::Gate {
-                    host: kubectl.host().to_owned(),
-                    what: "the installation of Argo CD",
-                    waited: started.elapsed(),
-                    reason,
-                    limit: Some(Limit::Wave),
-                });
-            }
-            if reason != shown {
-                (self.report)(Event::Notice {
-                    message: format!("waiting for Argo CD: {reason}"),
-                });
-                shown = reason;
-            }
-            std::thread::sleep(self.options.poll);
+    /// Applies Argo CD's HelmChart where it differs. Returns how many objects that wrote, and which job of helm's is of before the change.
+    fn gitops_chart(
+        &self,
+        kubectl: &mut Kubectl<'_>,
+        state: &ClusterState,
+        wanted: &GitOps,
+    ) -> Result<(u64, Option<String>)> {
+        let live = state.find(&wanted.chart);
+        let mut former = live.and_then(argocd::former_job).map(str::to_owned);
+        if live.is_some_and(|live| covers(live, &wanted.chart)) {
+            return Ok((0, former));
         }
-    }
-
-    fn gitops_trouble(&self, kubectl: &mut Kubectl<'_>, job: &str) -> Result<Option<String>> {
-        let Some(jobs) = kubectl.list("jobs.batch", &["-n", "kube-system"])? else {
-            return Ok(Some("the API server does not answer".to_owned()));
-        };
-        let Some(job) = jobs.iter().find(|found| found["metadata"]["name"] == job) else {
-            return Ok(Some(format!("job {job} has not been made yet")));
-        };
-        let conditions = job["status"]["conditions"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        if !conditions
-            .iter()
-            .any(|condition| condition["type"] == "Complete" && condition["status"] == "True")
-        {
-            let failed = job["status"]["failed"].as_u64().unwrap_or(0);
-            let message = conditions
-                .iter()
-                .find_map(|condition| condition["message"].as_str())
-                .unwrap_or("it runs");
-            return Ok(Some(format!(
-                "helm has not installed it yet ({failed} failed attempts): {message}"
-            )));
+        if !live.is_some_and(|live| covers(&live["spec"], &wanted.chart["spec"])) {
+            let jobs = gates::helm_jobs(kubectl)?.ok_or_else(|| Error::Answer {
+                host: kubectl.host().to_owned(),
+                what: "the jobs of helm",
+            })?;
+            let name = health::helm_job(&wanted.release);
+            let job = jobs.iter().find(|job| job["metadata"]["name"] == *name);
+            former = job
+                .and_then(|job| job["metadata"]["uid"].as_str())
+                .map(str::to_owned);
         }
-        let charts = kubectl.list(
-            "applicationsets.argoproj.io",
-            &["-n", self.desired.gitops_namespace()],
-        )?;
-        Ok(charts
-            .is_none()
-            .then(|| "its kinds are not known yet".to_owned()))
+        let chart = wanted.chart.clone();
+        let chart = match &former {
+            Some(uid) => argocd::with_former_job(chart, uid),
+            None => chart,
+        };
+        Ok((self.apply(kubectl, &[chart])?, former))
     }
 
     /// Extends the ApplicationSet wave by wave, each after the one before is well.
-    fn waves(&self, kubectl: &mut Kubectl<'_>, state: &ClusterState) -> Result<u64> {
+    fn waves(
+        &self,
+        kubectl: &mut Kubectl<'_>,
+        state: &ClusterState,
+        gates: &Gates<'_>,
+    ) -> Result<u64> {
         let namespace = self.desired.gitops_namespace();
         let live = state.applicationsets.iter().find(|set| {
             set["metadata"]["name"] == APPLICATION_SET && set["metadata"]["namespace"] == namespace
@@ -171,7 +153,7 @@ impl Work<'_, '_> {
         let mut present = live.cloned();
         let mut changes = 0;
         let total = self.desired.waves.len();
-        for (index, wave) in self.desired.waves.iter().enumerate() {
+        for (index, members) in self.desired.waves.iter().enumerate() {
             // what is listed already stays listed: the set only grows
             let mut applications = self.desired.applications(index + 1);
             let later = self
@@ -190,66 +172,16 @@ impl Work<'_, '_> {
                 changes += self.apply(kubectl, std::slice::from_ref(&wanted))?;
                 present = Some(wanted);
             }
-            self.wave_well(kubectl, wave, index as u64 + 1, total as u64)?;
+            let wave = Wave {
+                number: index as u64 + 1,
+                of: total as u64,
+                members,
+            };
+            gates.wave(kubectl, wave)?;
         }
         Ok(changes)
     }
-
-    fn wave_well(
-        &self,
-        kubectl: &mut Kubectl<'_>,
-        wave: &[Member],
-        number: u64,
-        of: u64,
-    ) -> Result<()> {
-        let started = Instant::now();
-        let mut shown: Option<Vec<String>> = None;
-        loop {
-            self.lock.check()?;
-            let applications = kubectl
-                .list(
-                    "applications.argoproj.io",
-                    &["-n", self.desired.gitops_namespace()],
-                )?
-                .unwrap_or_default();
-            let troubles: Vec<(String, String)> = wave
-                .iter()
-                .filter_map(|member| {
-                    let application = applications
-                        .iter()
-                        .find(|found| found["metadata"]["name"] == member.name.as_str());
-                    Some((
-                        member.name.clone(),
-                        health::trouble(application, member.gate)?,
-                    ))
-                })
-                .collect();
-            let waiting: Vec<String> = troubles
-                .iter()
-                .map(|(name, reason)| format!("{name}: {reason}"))
-                .collect();
-            if shown.as_ref() != Some(&waiting) {
-                let total = wave.len() as u64;
-                (self.report)(Event::Wave {
-                    wave: number,
-                    of,
-                    healthy: total - troubles.len() as u64,
-                    total,
-                    waiting: waiting.clone(),
-                });
-                shown = Some(waiting);
-            }
-            if troubles.is_empty() {
-                return Ok(());
-            }
-            if started.elapsed() >= self.options.wave_timeout {
-                return Err(Error::Unhealthy {
-                    wave: number,
-                    waited: started.elapsed(),
-                    components: troubles,
-                });
-            }
-            std::thread::sleep(self.options.poll.max(Duration::from_millis(50)));
-        }
-    }
 }
+
+#[cfg(test)]
+mod tests;

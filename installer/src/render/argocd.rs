@@ -23,6 +23,9 @@ pub const CA_CONFIG: &str = "airgap-registry-ca";
 /// The Secret that tells Argo CD of the charts.
 pub const REPOSITORY_SECRET: &str = "airgap-charts";
 
+/// The annotation of a HelmChart that names the job of before its last change.
+const FORMER_JOB: &str = "airgap/former-job";
+
 /// A component as the ApplicationSet needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Application {
@@ -156,6 +159,20 @@ pub fn helm_chart(
     ))
 }
 
+/// Notes on a HelmChart which job of helm's was there before its spec changed: with the change in one write, so that a run which was
+/// interrupted after it, or another plan, still knows that this job says nothing of the change.
+#[must_use]
+pub fn with_former_job(mut chart: Value, uid: &str) -> Value {
+    chart["metadata"]["annotations"][FORMER_JOB] = json!(uid);
+    chart
+}
+
+/// Returns the uid of that job.
+#[must_use]
+pub fn former_job(chart: &Value) -> Option<&str> {
+    chart["metadata"]["annotations"][FORMER_JOB].as_str()
+}
+
 /// The ApplicationSet with these components, which are those of all waves so far.
 pub fn application_set(
     namespace: &str,
@@ -166,6 +183,15 @@ pub fn application_set(
         .iter()
         .map(element)
         .collect::<Result<Vec<Value>>>()?;
+    let keys = json!({"chart": "{{ .chart }}", "version": "{{ .version }}", "release": "{{ .release }}",
+        "values": "{{ .values }}", "namespace": "{{ .namespace }}"});
+    let mut template = kept(registry, &keys);
+    template["project"] = json!("default");
+    template["syncPolicy"] = json!({
+        "automated": {"prune": true, "selfHeal": true},
+        "retry": {"limit": -1, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
+        "syncOptions": ["ServerSideApply=true", "CreateNamespace=true", "RespectIgnoreDifferences=true"],
+    });
     Ok(labelled(json!({
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "ApplicationSet",
@@ -178,25 +204,34 @@ pub fn application_set(
             "syncPolicy": {"applicationsSync": "create-update", "preserveResourcesOnDeletion": true},
             "template": {
                 "metadata": {"name": "{{ .name }}", "labels": {crate::kube::MANAGED_BY.0: crate::kube::MANAGED_BY.1}},
-                "spec": {
-                    "project": "default",
-                    "source": {
-                        "repoURL": charts_url(registry),
-                        "chart": "{{ .chart }}",
-                        "targetRevision": "{{ .version }}",
-                        "helm": {"releaseName": "{{ .release }}", "values": "{{ .values }}"},
-                    },
-                    "destination": {"server": "https://kubernetes.default.svc", "namespace": "{{ .namespace }}"},
-                    "syncPolicy": {
-                        "automated": {"prune": true, "selfHeal": true},
-                        "retry": {"limit": -1, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
-                        "syncOptions": ["ServerSideApply=true", "CreateNamespace=true", "RespectIgnoreDifferences=true"],
-                    },
-                },
+                "spec": template,
             },
             "templatePatch": "{{ .patch }}",
         },
     })))
+}
+
+/// What an Application's `spec` says of its component once Argo CD has taken the set up: its source and its destination.
+///
+/// Left out is what changes nothing that is rolled out, and what Argo CD may write in another form.
+pub fn application_spec(
+    registry: &SiteRegistryRef<'_>,
+    application: &Application,
+) -> Result<Value> {
+    Ok(kept(registry, &element(application)?))
+}
+
+/// Where a component's chart is and where it goes, from an element or from the template's names for its keys.
+fn kept(registry: &SiteRegistryRef<'_>, element: &Value) -> Value {
+    json!({
+        "source": {
+            "repoURL": charts_url(registry),
+            "chart": element["chart"],
+            "targetRevision": element["version"],
+            "helm": {"releaseName": element["release"], "values": element["values"]},
+        },
+        "destination": {"server": "https://kubernetes.default.svc", "namespace": element["namespace"]},
+    })
 }
 
 /// Every value of an element is a text: the values are YAML, the patch is JSON.
