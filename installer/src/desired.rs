@@ -179,16 +179,6 @@ impl<'a> Desired<'a> {
         self.decided.all.get("cloud-provider-name").is_some()
     }
 
-    /// Returns the Applications of the first `waves` waves.
-    pub(crate) fn applications(&self, waves: usize) -> Vec<Application> {
-        self.waves
-            .iter()
-            .take(waves)
-            .flatten()
-            .map(|member| member.application.clone())
-            .collect()
-    }
-
     /// Returns the namespace of Argo CD's own objects.
     pub(crate) fn gitops_namespace(&self) -> &str {
         self.gitops

@@ -129,7 +129,7 @@ impl Work<'_, '_> {
         Ok((self.apply(kubectl, &[chart])?, former))
     }
 
-    /// Extends the ApplicationSet wave by wave, each after the one before is well.
+    /// Brings the ApplicationSet to what it should be wave by wave, each after the one before is well.
     fn waves(
         &self,
         kubectl: &mut Kubectl<'_>,
@@ -140,31 +140,27 @@ impl Work<'_, '_> {
         let live = state.applicationsets.iter().find(|set| {
             set["metadata"]["name"] == APPLICATION_SET && set["metadata"]["namespace"] == namespace
         });
-        let listed: Vec<String> = live
+        let listed = live
             .and_then(|live| live["spec"]["generators"][0]["list"]["elements"].as_array())
-            .map(|elements| {
-                elements
-                    .iter()
-                    .filter_map(|element| element["name"].as_str())
-                    .map(str::to_owned)
-                    .collect()
-            })
+            .map(Vec::as_slice)
             .unwrap_or_default();
         let mut present = live.cloned();
         let mut changes = 0;
         let total = self.desired.waves.len();
         for (index, members) in self.desired.waves.iter().enumerate() {
-            // what is listed already stays listed: the set only grows
-            let mut applications = self.desired.applications(index + 1);
-            let later = self
-                .desired
-                .waves
-                .iter()
-                .skip(index + 1)
-                .flatten()
-                .filter(|member| listed.contains(&member.name));
-            applications.extend(later.map(|member| member.application.clone()));
-            let wanted = argocd::application_set(namespace, &self.desired.registry, &applications)?;
+            let mut elements = Vec::new();
+            for (of, wave) in self.desired.waves.iter().enumerate() {
+                for member in wave {
+                    let wanted = argocd::element(&member.application)?;
+                    let live = listed.iter().find(|live| live["name"] == wanted["name"]);
+                    match live {
+                        _ if of <= index => elements.push(wanted),
+                        Some(live) => elements.push(until_its_wave(live, wanted)),
+                        None => {}
+                    }
+                }
+            }
+            let wanted = argocd::set_of(namespace, &self.desired.registry, &elements);
             if !present
                 .as_ref()
                 .is_some_and(|present| covers(present, &wanted))
@@ -180,6 +176,21 @@ impl Work<'_, '_> {
             gates.wave(kubectl, wave)?;
         }
         Ok(changes)
+    }
+}
+
+/// Returns what the set says of a component that is installed, before its wave has come: what it says now, so that a release changes
+/// nothing before what that needs. A set of another installer may be of another form; then there is only the wanted one.
+fn until_its_wave(listed: &Value, wanted: Value) -> Value {
+    let keys = |element: &Value| {
+        element
+            .as_object()
+            .map(|object| object.keys().cloned().collect::<Vec<_>>())
+    };
+    if keys(listed) == keys(&wanted) {
+        listed.clone()
+    } else {
+        wanted
     }
 }
 

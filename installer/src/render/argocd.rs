@@ -183,6 +183,12 @@ pub fn application_set(
         .iter()
         .map(element)
         .collect::<Result<Vec<Value>>>()?;
+    Ok(set_of(namespace, registry, &elements))
+}
+
+/// The ApplicationSet with these elements, each of one component.
+#[must_use]
+pub fn set_of(namespace: &str, registry: &SiteRegistryRef<'_>, elements: &[Value]) -> Value {
     let keys = json!({"chart": "{{ .chart }}", "version": "{{ .version }}", "release": "{{ .release }}",
         "values": "{{ .values }}", "namespace": "{{ .namespace }}"});
     let mut template = kept(registry, &keys);
@@ -192,7 +198,7 @@ pub fn application_set(
         "retry": {"limit": -1, "backoff": {"duration": "10s", "factor": 2, "maxDuration": "3m"}},
         "syncOptions": ["ServerSideApply=true", "CreateNamespace=true", "RespectIgnoreDifferences=true"],
     });
-    Ok(labelled(json!({
+    labelled(json!({
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "ApplicationSet",
         "metadata": {"name": APPLICATION_SET, "namespace": namespace},
@@ -208,7 +214,7 @@ pub fn application_set(
             },
             "templatePatch": "{{ .patch }}",
         },
-    })))
+    }))
 }
 
 /// What an Application's `spec` says of its component once Argo CD has taken the set up: its source and its destination.
@@ -234,8 +240,8 @@ fn kept(registry: &SiteRegistryRef<'_>, element: &Value) -> Value {
     })
 }
 
-/// Every value of an element is a text: the values are YAML, the patch is JSON.
-fn element(application: &Application) -> Result<Value> {
+/// What the set says of a component. Every value is a text: the values are YAML, the patch is JSON.
+pub fn element(application: &Application) -> Result<Value> {
     let mut patch = json!({});
     if !application.ignore.is_empty() {
         patch = json!({"spec": {"ignoreDifferences": application.ignore}});
