@@ -90,7 +90,7 @@ pub(crate) struct TrustArgs {
     ///
     /// The key must have come to the site by another way than the bundle: with the delivery note,
     /// never on the medium. Without this option every `*.pub` in `/etc/airgap/trusted.d` is
-    /// trusted, under the `policy.yaml` beside them.
+    /// trusted. The `policy.yaml` in that folder holds either way.
     #[arg(long = "key", value_name = "PUBLIC-KEY")]
     pub(crate) keys: Vec<Utf8PathBuf>,
     /// Require signatures by this many distinct keys

@@ -1,9 +1,10 @@
 //! Whom the site trusts: the keys and policy that [`TrustArgs`] and the site's folder name.
 //!
 //! Invariant: options only ever ask for more than the site's policy does. A key that the folder's
-//! policy revokes stays revoked when it is given by `--key`, and the folder's threshold holds.
+//! policy revokes stays revoked when it is given by `--key`, and the folder's threshold holds, whether
+//! or not keys lie beside the policy. Only a folder that is not there says nothing.
 
-use airgap_signing::{PublicKey, TrustRoot};
+use airgap_signing::{Error, PublicKey, TrustRoot};
 use camino::Utf8Path;
 
 use crate::cli::TrustArgs;
@@ -19,30 +20,19 @@ impl TrustArgs {
     }
 
     fn resolve_in(&self, folder: &Utf8Path) -> Result<TrustRoot, CommandError> {
-        let site = if has_keys(folder) {
-            Some(TrustRoot::load_dir(folder)?)
+        let root = if self.keys.is_empty() {
+            TrustRoot::load_dir(folder)
         } else {
-            None
+            let keys = self
+                .keys
+                .iter()
+                .map(|path| PublicKey::read(path))
+                .collect::<Result<_, _>>()?;
+            TrustRoot::under_policy_of(folder, keys)
         };
-        let root = match (site, self.keys.is_empty()) {
-            (Some(site), true) => site,
-            (None, true) => return Err(no_keys(folder)),
-            (site, false) => {
-                let keys = self
-                    .keys
-                    .iter()
-                    .map(|path| PublicKey::read(path))
-                    .collect::<Result<_, _>>()?;
-                let root = TrustRoot::new(keys);
-                match site {
-                    Some(site) => root
-                        .tighten(site.threshold())
-                        .revoke(site.revoked().iter().copied()),
-                    None => root,
-                }
-            }
-        };
-        let root = root.tighten(self.threshold.unwrap_or(1));
+        let root = root
+            .map_err(|error| unusable(error, folder))?
+            .tighten(self.threshold.unwrap_or(1));
         if root.keys().len() < root.threshold() {
             return Err(CommandError::usage(format!(
                 "{} signatures are required, but only {} trusted",
@@ -55,11 +45,16 @@ impl TrustArgs {
     }
 }
 
-/// An empty folder is a site that was not set up yet, not one that trusts nobody.
-fn has_keys(folder: &Utf8Path) -> bool {
-    folder.read_dir_utf8().is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.path().extension() == Some("pub")))
-    })
+/// An empty folder is a site that was not set up yet, not one that trusts nobody; one that cannot be read may hold a policy.
+fn unusable(error: Error, folder: &Utf8Path) -> CommandError {
+    match error {
+        Error::NoKeys { .. } => no_keys(folder),
+        Error::File { .. } => CommandError::from(error).hint(format!(
+            "without the site's policy nothing can be trusted: run this as root, or let everyone read {folder}, which holds nothing secret: \
+             `chmod -R a+rX {folder}`"
+        )),
+        _ => error.into(),
+    }
 }
 
 fn no_keys(folder: &Utf8Path) -> CommandError {
@@ -126,6 +121,49 @@ mod tests {
             .resolve_in(&site.path("trusted.d"))
             .unwrap();
         assert_eq!(root.threshold(), 2);
+    }
+
+    #[test]
+    fn a_policy_without_keys_beside_it_rules_the_keys_of_the_options() {
+        let site = Site::new();
+        fs_err::create_dir(site.path("trusted.d")).unwrap();
+        let one = site.key("one.pub", 1);
+        let two = site.key("two.pub", 2);
+        let policy = site.path("trusted.d/policy.yaml");
+        fs_err::write(&policy, "threshold: 2\n").unwrap();
+        let resolve = |keys| args(keys, None).resolve_in(&site.path("trusted.d"));
+        assert_eq!(resolve(vec![one.clone(), two]).unwrap().threshold(), 2);
+        let error = resolve(vec![one.clone()]).unwrap_err();
+        assert!(
+            error.message().contains("2 signatures"),
+            "{}",
+            error.message()
+        );
+        let key = SigningKey::from_seed(&[1; 32]);
+        let id = key.public_key().key_id();
+        fs_err::write(&policy, format!("revoked: [\"{id}\"]\n")).unwrap();
+        let root = resolve(vec![one]).unwrap();
+        assert!(root.verify(b"index", &[key.sign(b"index")]).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_not_a_site_without_policy() {
+        let site = Site::new();
+        let one = site.key("one.pub", 1);
+        // a file in the folder's place cannot be listed, not even by root
+        fs_err::write(site.path("trusted.d"), "").unwrap();
+        for keys in [vec![one], Vec::new()] {
+            let error = args(keys, None)
+                .resolve_in(&site.path("trusted.d"))
+                .unwrap_err();
+            assert_eq!(error.kind(), Kind::Failed);
+            assert!(
+                error.message().contains("trust folder"),
+                "{}",
+                error.message()
+            );
+            assert!(error.hints()[0].contains("a+rX"), "{:?}", error.hints());
+        }
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub struct TrustRoot {
     revoked: BTreeSet<KeyId>,
 }
 
-/// `policy.yaml` beside the keys.
+const POLICY: &str = "policy.yaml";
+
+/// What stands in `policy.yaml`.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Policy {
@@ -50,24 +52,13 @@ impl TrustRoot {
 
     /// Reads every `*.pub` in `folder`, and `policy.yaml` if it is there (`{threshold: 1, revoked: [<key id>…]}`).
     ///
-    /// An unreadable key, an unknown field or a threshold that its keys can never reach is an error: trust that
-    /// silently shrinks or widens is none.
+    /// An unreadable folder or key, an unknown field or a threshold that its keys can never reach is an error: trust that
+    /// silently shrinks or widens is none. A folder that is not there holds no key.
     pub fn load_dir(folder: &Utf8Path) -> Result<Self> {
-        let failed = |source| Error::File {
-            operation: "read",
-            what: format!("trust folder {folder}"),
-            source,
-        };
-        let mut paths: Vec<Utf8PathBuf> = Vec::new();
-        for entry in folder.read_dir_utf8().map_err(failed)? {
-            let path = entry.map_err(failed)?.into_path();
-            if path.extension() == Some("pub") {
-                paths.push(path);
-            }
-        }
-        paths.sort();
-        let keys = paths
+        let files = list(folder)?;
+        let keys = files
             .iter()
+            .filter(|path| path.extension() == Some("pub"))
             .map(|path| PublicKey::read(path))
             .collect::<Result<Vec<_>>>()?;
         if keys.is_empty() {
@@ -75,34 +66,45 @@ impl TrustRoot {
                 place: folder.to_string(),
             });
         }
-        let mut root = Self::new(keys);
-        let path = folder.join("policy.yaml");
-        if path.try_exists().map_err(failed)? {
-            let text = files::read("trust policy", &path)?;
-            root.apply(&path, &text)?;
+        let root = Self::new(keys).governed(&files)?;
+        let usable = root.usable().count();
+        if usable < root.threshold {
+            return Err(Error::Policy {
+                path: folder.join(POLICY),
+                reason: format!(
+                    "threshold {} is more than the {usable} usable keys beside it",
+                    root.threshold
+                ),
+            });
         }
         Ok(root)
     }
 
-    fn apply(&mut self, path: &Utf8Path, text: &str) -> Result<()> {
+    /// Trusts `keys`, and none of `folder`'s, under the policy of `folder`; whether keys lie beside the policy does not matter.
+    ///
+    /// Only a folder that is not there has no policy: one that cannot be read is an error. Fewer keys than the policy's threshold
+    /// are none; nothing they sign is trusted.
+    pub fn under_policy_of(folder: &Utf8Path, keys: Vec<PublicKey>) -> Result<Self> {
+        Self::new(keys).governed(&list(folder)?)
+    }
+
+    /// Takes the policy among `files` for its own.
+    fn governed(mut self, files: &[Utf8PathBuf]) -> Result<Self> {
+        let Some(path) = files.iter().find(|path| path.file_name() == Some(POLICY)) else {
+            return Ok(self);
+        };
         let invalid = |reason: String| Error::Policy {
-            path: path.to_owned(),
+            path: path.clone(),
             reason,
         };
-        let policy: Policy = serde_saphyr::from_str(text).map_err(|e| invalid(e.to_string()))?;
-        self.revoked.extend(policy.revoked);
-        self.threshold = policy.threshold;
-        let usable = self.usable().count();
-        if self.threshold == 0 {
+        let text = files::read("trust policy", path)?;
+        let policy: Policy = serde_saphyr::from_str(&text).map_err(|e| invalid(e.to_string()))?;
+        if policy.threshold == 0 {
             return Err(invalid("threshold must be at least 1".to_owned()));
         }
-        if usable < self.threshold {
-            return Err(invalid(format!(
-                "threshold {} is more than the {usable} usable keys beside it",
-                self.threshold
-            )));
-        }
-        Ok(())
+        self.threshold = policy.threshold;
+        self.revoked.extend(policy.revoked);
+        Ok(self)
     }
 
     /// Demands at least `threshold` distinct keys; a smaller number than already demanded changes nothing.
@@ -175,6 +177,25 @@ impl TrustRoot {
         }
         Ok(trusted)
     }
+}
+
+/// Lists a trust folder, sorted; one that is not there is empty.
+fn list(folder: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    let failed = |source| Error::File {
+        operation: "read",
+        what: format!("trust folder {folder}"),
+        source,
+    };
+    let entries = match folder.read_dir_utf8() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = entries
+        .map(|entry| Ok(entry.map_err(failed)?.into_path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
 }
 
 #[cfg(test)]
@@ -308,5 +329,42 @@ mod tests {
         fs_err::write(broken.path().join("broken.pub"), "nonsense").unwrap();
         let error = load(&broken).unwrap_err().to_string();
         assert!(error.contains("broken.pub"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_holds_without_keys_beside_it() {
+        let (a, b, lost) = (key(1), key(2), key(3));
+        let policy = format!(
+            "threshold: 2\nrevoked: [\"{}\"]\n",
+            lost.public_key().key_id()
+        );
+        let folder = folder(&[], Some(&policy));
+        let path = Utf8Path::from_path(folder.path()).unwrap();
+        let keys = [&a, &b, &lost].map(SigningKey::public_key).to_vec();
+        let root = TrustRoot::under_policy_of(path, keys).unwrap();
+        assert!(root.verify(b"m", &[a.sign(b"m"), lost.sign(b"m")]).is_err());
+        assert!(root.verify(b"m", &[a.sign(b"m"), b.sign(b"m")]).is_ok());
+    }
+
+    #[test]
+    fn only_a_folder_that_is_not_there_has_no_policy() {
+        let keys = || vec![key(1).public_key()];
+        let there = folder(&[], None);
+        let path = Utf8Path::from_path(there.path()).unwrap();
+        let root = TrustRoot::under_policy_of(&path.join("none"), keys()).unwrap();
+        assert_eq!(root.threshold(), 1);
+        // a file in the folder's place cannot be listed, not even by root
+        fs_err::write(path.join("file"), "").unwrap();
+        let error = TrustRoot::under_policy_of(&path.join("file"), keys()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("failed to read trust folder"),
+            "{error}"
+        );
+        // nor does a policy count as absent because its link leads nowhere
+        std::os::unix::fs::symlink("nowhere", path.join("policy.yaml")).unwrap();
+        assert!(matches!(
+            TrustRoot::under_policy_of(path, keys()),
+            Err(Error::File { .. })
+        ));
     }
 }
