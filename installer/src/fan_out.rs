@@ -60,21 +60,22 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::sync::Barrier;
 
     #[test]
-    fn keeps_order_and_respects_the_limit() {
-        let running = AtomicUsize::new(0);
-        let most = AtomicUsize::new(0);
-        let mut items: Vec<usize> = (0..20).collect();
+    fn as_many_as_the_limit_overlap_and_never_more() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        // three must be at work at a time for anybody to go on
+        let together = Barrier::new(3);
+        let mut items: Vec<usize> = (0..21).collect();
         let results = for_each_host(3, &mut items, |item| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(5));
+            together.wait();
             running.fetch_sub(1, Ordering::SeqCst);
             *item * 2
         });
-        assert_eq!(results, (0..20).map(|n| n * 2).collect::<Vec<_>>());
-        assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
+        assert_eq!(results, (0..21).map(|n| n * 2).collect::<Vec<_>>());
+        assert_eq!(most.load(Ordering::SeqCst), 3);
     }
 
     #[test]
