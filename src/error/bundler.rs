@@ -7,9 +7,9 @@ use crate::error::advice::{Advice, Advise};
 impl Advise for Error {
     fn advise(&self) -> Advice {
         match self {
-            Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } | Self::Catalog(_) => {
-                Advice::none()
-            }
+            Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } => Advice::none(),
+            // what the options, the catalog or the lock file say makes no sense; each problem has its remedy
+            Self::Catalog(_) => Advice::usage(),
             Self::NoSpace { .. } => Advice::hint("free space there, or use another folder: `--output`, `--cache`")
                 .and("`airgap cache prune` removes what no release needed lately"),
             Self::WrongContent { .. } => Advice::untrusted()

@@ -126,6 +126,21 @@ fn an_edition_or_site_that_is_none_is_answered_with_those_there_are() {
 }
 
 #[test]
+fn an_edition_or_add_on_that_does_not_exist_is_wrong_usage_for_every_command() {
+    let world = world();
+    let catalog = Catalog::load(&world.path("manifests")).unwrap();
+    let lock = catalog.lock_skeleton(&Catalog::builtin_lock().unwrap());
+    world.write("images.lock", lock.to_yaml());
+    for wrong in ["--edition nope", "--edition small --with nope"] {
+        for command in ["bundle --dry-run --cache cache", "catalog images"] {
+            let outcome = world.airgap(&format!("{command} {wrong}"));
+            let (code, text) = (outcome.code, outcome.transcript());
+            assert!(code == 2 && text.contains("`nope`"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_licence_that_was_not_accepted_stops_the_bundle() {
     let world = world();
     let catalog = Catalog::load(&world.path("manifests")).unwrap();
