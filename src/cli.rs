@@ -67,6 +67,8 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
     /// Do not show transfers as they go
+    ///
+    /// What was begun and done is still told: with `--json` as events, all but `progress`.
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
 }

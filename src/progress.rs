@@ -152,7 +152,7 @@ impl Progress {
             }
             Update::Detail(text) => {
                 tracing::debug!("{text}");
-                if self.style == ProgressStyle::Json {
+                if matches!(self.style, ProgressStyle::Json { .. }) {
                     self.json(&json!({"event": "detail", "message": redact::text(text)}));
                 }
             }
@@ -188,7 +188,7 @@ impl Progress {
             return;
         }
         match self.style {
-            ProgressStyle::Json => {
+            ProgressStyle::Json { .. } => {
                 self.json(&json!({"event": event, "message": redact::text(text)}));
             }
             // above the bars, which then move down
@@ -221,7 +221,7 @@ impl Progress {
         track.done = done;
         track.total = total;
         match self.style {
-            ProgressStyle::Silent => {}
+            ProgressStyle::Silent | ProgressStyle::Json { transfers: false } => {}
             ProgressStyle::Bars => {
                 if track.bar.is_none() && track.started.elapsed() >= BAR_DELAY {
                     track.bar = Some(self.bars.add(new_bar(name, unit, total)));
@@ -238,7 +238,7 @@ impl Progress {
                     write_err(&format!("  {}\n", track.line(name)));
                 }
             }
-            ProgressStyle::Json => {
+            ProgressStyle::Json { transfers: true } => {
                 if track.is_due(JSON_INTERVAL) {
                     self.json(&json!({
                         "event": "progress", "track": name, "done": done, "total": total,
@@ -262,7 +262,7 @@ impl Progress {
             ProgressStyle::Silent => {}
             ProgressStyle::Bars => self.bars.suspend(|| write_err(&format!("  {text}\n"))),
             ProgressStyle::Lines => write_err(&format!("  {text}\n")),
-            ProgressStyle::Json => self.json(&json!({
+            ProgressStyle::Json { .. } => self.json(&json!({
                 "event": "finished", "track": name, "done": track.done, "total": track.total,
             })),
         }

@@ -22,7 +22,10 @@ pub(crate) enum ProgressStyle {
     /// Plain lines, at most one every few seconds.
     Lines,
     /// One JSON object a line.
-    Json,
+    Json {
+        /// Whether a transfer is told of as it goes, and not only at its end.
+        transfers: bool,
+    },
     /// Nothing.
     Silent,
 }
@@ -78,10 +81,15 @@ impl Ui {
             ColorChoice::Auto => terminal && !no_color && !dumb,
         };
         let error_terminal = io::stderr().is_terminal();
-        let progress = if args.quiet || args.no_progress {
+        let progress = if args.quiet {
             ProgressStyle::Silent
         } else if args.json {
-            ProgressStyle::Json
+            // what reads the events relies on them, whatever is wished for the eye
+            ProgressStyle::Json {
+                transfers: !args.no_progress,
+            }
+        } else if args.no_progress {
+            ProgressStyle::Silent
         } else if error_terminal && !dumb {
             ProgressStyle::Bars
         } else {

@@ -76,6 +76,24 @@ fn verify_as_json_is_one_document() {
 }
 
 #[test]
+fn without_progress_the_events_of_json_still_come() {
+    let world = delivered();
+    let events = |options: &str| -> Vec<String> {
+        let stderr = world
+            .airgap(&format!("verify --json {options} --key airgap.pub"))
+            .stderr;
+        let event = |line: &str| -> serde_json::Value { serde_json::from_str(line).unwrap() };
+        let told = stderr.lines().map(event);
+        told.map(|event| event["event"].as_str().unwrap().to_owned())
+            .filter(|event| event != "progress")
+            .collect()
+    };
+    assert!(events("").contains(&"finished".to_owned()));
+    assert_eq!(events("--no-progress"), events(""));
+    assert!(events("--quiet").is_empty());
+}
+
+#[test]
 fn a_bundle_signed_by_somebody_else_is_not_to_be_trusted() {
     let world = delivered();
     world.airgap("keygen other.key").ok();
