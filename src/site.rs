@@ -83,9 +83,7 @@ pub(crate) struct Operator;
 
 impl SecretSource for Operator {
     fn env(&self, name: &str) -> Option<SecretString> {
-        let secret = SecretString::from(std::env::var(name).ok()?);
-        redact::register(&secret);
-        Some(secret)
+        std::env::var(name).ok().map(SecretString::from)
     }
 
     fn prompt(&self, what: &str) -> io::Result<Option<SecretString>> {
@@ -101,5 +99,33 @@ impl SecretSource for Operator {
             .ok()
             .filter(|path| !path.is_empty())
             .map(Utf8PathBuf::from)
+    }
+
+    fn resolved(&self, secret: &SecretString) {
+        redact::register(secret);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use airgap_installer::SecretRef;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_of_a_file_never_shows_once_it_was_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        fs_err::write(folder.join("push"), "0pen-sesame\n").unwrap();
+        let private = std::fs::Permissions::from_mode(0o600);
+        fs_err::set_permissions(folder.join("push"), private).unwrap();
+        let secrets = Secrets::new(&Operator, folder);
+        let file = SecretRef::File("push".into());
+        let _ = secrets.resolve(&file, "registry.push.password").unwrap();
+        assert_eq!(
+            redact::text("password 0pen-sesame was refused"),
+            "password *** was refused"
+        );
     }
 }

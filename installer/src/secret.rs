@@ -41,6 +41,8 @@ pub trait SecretSource: Sync {
     fn home(&self) -> Option<Utf8PathBuf>;
     /// Returns the socket of the operator's SSH agent.
     fn ssh_agent(&self) -> Option<Utf8PathBuf>;
+    /// Is told of every secret before it is used, wherever it came from, so that the caller can keep it out of what is shown.
+    fn resolved(&self, _secret: &SecretString) {}
 }
 
 /// Why a secret could not be had. No variant ever holds a secret.
@@ -138,6 +140,7 @@ impl<'a> Secrets<'a> {
             return Ok(secret.clone());
         }
         let secret = self.look_up(reference, what)?;
+        self.source.resolved(&secret);
         known.insert(key, secret.clone());
         Ok(secret)
     }
