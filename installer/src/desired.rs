@@ -61,6 +61,7 @@ pub(crate) struct Desired<'a> {
     pub(crate) registry: SiteRegistryRef<'a>,
     pub(crate) ca_pem: Option<String>,
     pub(crate) push: (String, SecretString),
+    pub(crate) extra_accounts: registries::Accounts,
     pub(crate) site_secrets: SiteSecrets,
     pub(crate) offer: Offer,
     pub(crate) runtime_image: String,
@@ -112,6 +113,7 @@ impl<'a> Desired<'a> {
             edition,
             registry,
             push: account_of(&inventory.registry.push, secrets, "registry.push")?,
+            extra_accounts: extra_accounts(inventory, secrets)?,
             site_secrets,
             offer: offer(archive),
             runtime_image: runtime_image(inventory, edition)?,
@@ -153,6 +155,7 @@ impl<'a> Desired<'a> {
             &self.registry,
             &self.edition.mirror_hosts,
             &self.inventory.extra_registries,
+            &self.extra_accounts,
         )?);
         files.push(config::config(
             self.inventory,
@@ -235,6 +238,17 @@ fn account_of(
         username,
         secrets.resolve(&account.password, &format!("{what}.password"))?,
     ))
+}
+
+fn extra_accounts(inventory: &Inventory, secrets: &Secrets<'_>) -> Result<registries::Accounts> {
+    let configs = inventory.extra_registries.configs.iter();
+    configs
+        .filter_map(|(host, config)| Some((host, config.auth.as_ref()?)))
+        .map(|(host, auth)| {
+            let what = format!("extraRegistries.configs.{host}.auth");
+            Ok((host.clone(), account_of(auth, secrets, &what)?))
+        })
+        .collect()
 }
 
 fn offer(archive: &VerifiedArchive) -> Offer {

@@ -3,6 +3,7 @@
 //! An [`Inventory`] exists only if every rule held: the parser reports all problems of a file at once, each with its line. It holds no
 //! secret, only references to them.
 
+mod extra;
 mod form;
 mod owned;
 mod read;
@@ -15,6 +16,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 pub use airgap_manifests::Problem;
 use airgap_manifests::{SiteKind, strict};
 use camino::{Utf8Path, Utf8PathBuf};
+pub use extra::{ExtraRegistries, RegistryConfig};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -58,8 +60,8 @@ pub struct Inventory {
     pub aws: Option<Aws>,
     /// The site's registry.
     pub registry: Registry,
-    /// `registries.yaml` entries of the customer's own.
-    pub extra_registries: BTreeMap<String, Value>,
+    /// Registries of the customer's own.
+    pub extra_registries: ExtraRegistries,
     /// The machines, in the file's order.
     pub hosts: Vec<Host>,
     /// Licence files of the customer's own.

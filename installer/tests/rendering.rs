@@ -12,7 +12,7 @@ use airgap_installer::{
         argocd::{self, Application},
         config::{self, Entry},
         manifests::static_manifests,
-        registries::{SiteRegistryRef, registries},
+        registries::{Accounts, SiteRegistryRef, registries},
         values,
     },
 };
@@ -199,6 +199,7 @@ fn at_the_site(edition: &ResolvedEdition, site: SiteKind) -> String {
         &registry,
         &edition.mirror_hosts,
         &inventory.extra_registries,
+        &Accounts::new(),
     )
     .unwrap();
     show(&mut text, "node", &file);

@@ -168,6 +168,63 @@ const ACCOUNT: &[Field] = &[
     must("password", Shape::Secret, "The password."),
 ];
 
+/// registries.yaml's own keys, but for the account.
+const EXTRA_REGISTRIES: &[Field] = &[
+    may(
+        "mirrors",
+        Shape::Free(&Shape::Map(&[
+            may(
+                "endpoint",
+                Shape::List(&Shape::Text(Rule::Url)),
+                "Where its images are, tried in this order.",
+            ),
+            may(
+                "rewrite",
+                Shape::Free(&Shape::Text(Rule::Word)),
+                "What takes the place of a repository's name, by regular expression.",
+            ),
+        ])),
+        "Where images are, by the registry in their names.",
+    ),
+    may(
+        "configs",
+        Shape::Free(&Shape::Map(&[
+            may(
+                "auth",
+                Shape::Map(ACCOUNT),
+                "The account that nodes read with; anonymous when absent.",
+            ),
+            may(
+                "tls",
+                Shape::Map(&[
+                    may(
+                        "ca_file",
+                        Shape::Text(Rule::Path),
+                        "The CA of its certificate, a file on every node.",
+                    ),
+                    may(
+                        "cert_file",
+                        Shape::Text(Rule::Path),
+                        "The nodes' own certificate, a file on every node.",
+                    ),
+                    may(
+                        "key_file",
+                        Shape::Text(Rule::Path),
+                        "Its key, a file on every node.",
+                    ),
+                    may(
+                        "insecure_skip_verify",
+                        Shape::True,
+                        "Believes any certificate.",
+                    ),
+                ]),
+                "How to know it.",
+            ),
+        ])),
+        "How nodes speak with a registry, by its host, with :port where it is not 443.",
+    ),
+];
+
 /// The whole file.
 pub(super) const INVENTORY: Shape = Shape::Map(&[
     must(
@@ -365,8 +422,8 @@ pub(super) const INVENTORY: Shape = Shape::Map(&[
     ),
     may(
         "extraRegistries",
-        Shape::Free(&Shape::Any),
-        "registries.yaml entries of your own, by host.",
+        Shape::Map(EXTRA_REGISTRIES),
+        "Registries of your own that nodes pull from too, with the keys of RKE2's registries.yaml.",
     ),
     may(
         "defaults",

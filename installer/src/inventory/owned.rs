@@ -1,9 +1,9 @@
-//! RKE2 keys that airgap sets itself, and where to say it instead.
+//! RKE2 keys that hosts.yaml may not hold: those that airgap sets itself, and secrets; and what to do instead.
 
 use airgap_manifests::strict::{Kind, Node};
 use serde_json::Value;
 
-use super::shape::{Checker, join};
+use super::shape::{Checker, INLINE, join};
 
 /// Each owned key, with what to do instead.
 pub(super) const KEYS: &[(&str, &str)] = &[
@@ -92,7 +92,15 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("pause-image", "the bundle pins every image"),
 ];
 
-/// Checks raw RKE2 keys: not ours, and with values that config.yaml can hold.
+/// Keys whose value is a secret, with what to do instead.
+pub(super) const SECRETS: &[(&str, &str)] = &[
+    ("etcd-s3-secret-key", IN_A_SECRET),
+    ("etcd-s3-session-token", IN_A_SECRET),
+];
+
+const IN_A_SECRET: &str = "keep all of S3's settings in a Secret of kube-system, and name that one with `etcd-s3-config-secret`";
+
+/// Checks raw RKE2 keys: not ours, no secrets, and with values that config.yaml can hold.
 pub(super) fn check(
     checker: &mut Checker<'_>,
     entries: &[(String, u64, Node)],
@@ -106,6 +114,12 @@ pub(super) fn check(
             checker.note(
                 *line,
                 format!("`{}` is set by airgap itself", join(place, key)),
+                *instead,
+            );
+        } else if let Some((_, instead)) = SECRETS.iter().find(|(secret, _)| *secret == plain) {
+            checker.note(
+                *line,
+                format!("`{}` is written out: {INLINE}", join(place, key)),
                 *instead,
             );
         } else if plain.is_empty()

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     Account, Aws, Cluster, Dns, Inventory, IssuerCa, Licences, Network, Options, Registry, TextRef,
     Tls,
+    extra::extra_registries,
     rules::{self, Rule},
     shape::{Checker, join},
 };
@@ -124,20 +125,7 @@ pub(super) fn inventory(checker: &mut Checker<'_>, root: &Node) -> Option<Invent
         ),
         _ => {}
     }
-    for key in ["extraRegistries"] {
-        if let Some(Kind::Map(entries)) = root.get(key).map(|node| &node.kind) {
-            for (name, line, _) in entries {
-                if name == "*" || *name == registry.endpoint {
-                    let why = if name == "*" {
-                        "a wildcard would capture the bundle's own images"
-                    } else {
-                        "airgap writes the site registry's entry itself"
-                    };
-                    checker.note(*line, format!("`{key}.{name}` is not allowed"), why);
-                }
-            }
-        }
-    }
+    let extra_registries = extra_registries(checker, root, &registry.endpoint);
     Some(Inventory {
         path: checker.path.to_owned(),
         name: text(root.get("metadata")?, "name")?,
@@ -151,7 +139,7 @@ pub(super) fn inventory(checker: &mut Checker<'_>, root: &Node) -> Option<Invent
         dns,
         aws,
         registry,
-        extra_registries: free(root, "extraRegistries"),
+        extra_registries,
         hosts,
         licences: Licences {
             teleport: root.find(["licences", "teleport"]).and_then(secret),
@@ -227,7 +215,7 @@ fn registry(node: &Node) -> Option<Registry> {
     })
 }
 
-fn account(node: &Node) -> Option<Account> {
+pub(super) fn account(node: &Node) -> Option<Account> {
     let name = node.get("username")?;
     let username = match &name.kind {
         Kind::Scalar(Value::String(text)) => TextRef::Plain(text.clone()),
@@ -441,7 +429,7 @@ fn text(node: &Node, key: &str) -> Option<String> {
     }
 }
 
-fn texts(node: &Node, key: &str) -> Vec<String> {
+pub(super) fn texts(node: &Node, key: &str) -> Vec<String> {
     let Some(Kind::List(items)) = node.get(key).map(|node| &node.kind) else {
         return Vec::new();
     };
@@ -455,7 +443,7 @@ fn whole(node: &Node, key: &str) -> Option<u64> {
     node.get(key)?.to_value().as_u64()
 }
 
-fn object(node: &Node, key: &str) -> Map<String, Value> {
+pub(super) fn object(node: &Node, key: &str) -> Map<String, Value> {
     match node.get(key).map(|node| without_nulls(node).to_value()) {
         Some(Value::Object(map)) => map,
         _ => Map::new(),

@@ -59,7 +59,7 @@ impl Rule {
             }
             Self::Ip => "an IP address",
             Self::Pool => "a range (10.0.0.200-10.0.0.220) or a network (10.0.1.0/28)",
-            Self::Url => "a URL that begins with http:// or https://",
+            Self::Url => "a URL that begins with http:// or https://, without a password",
             Self::Project => "lower-case letters, digits, `.`, `_` and `-`",
             Self::HostKey => {
                 "a host key such as `ssh-ed25519 AAAA…` (see `airgap inventory scan-keys`)"

@@ -20,7 +20,11 @@ impl Shape {
             Self::Free(inner) => json!({"type": "object", "additionalProperties": inner.schema()}),
             Self::Any => json!({}),
             Self::Rke2 => {
-                let refused: Vec<&str> = owned::KEYS.iter().map(|(key, _)| *key).collect();
+                let refused: Vec<&str> = owned::KEYS
+                    .iter()
+                    .chain(owned::SECRETS)
+                    .map(|(key, _)| *key)
+                    .collect();
                 json!({"type": "object", "propertyNames": {"not": {"enum": refused}}})
             }
             Self::Secret => secret_schema(),

@@ -46,6 +46,10 @@ pub(super) struct Field {
     pub(super) about: &'static str,
 }
 
+/// Why a secret that is written out is a problem.
+pub(super) const INLINE: &str =
+    "an inventory is copied, mailed and committed, so a secret may not stand in it";
+
 /// Checks a tree against its shape, and notes every problem.
 pub(super) struct Checker<'a> {
     pub(super) path: &'a Utf8Path,
@@ -77,7 +81,12 @@ impl Checker<'_> {
             (Shape::Any, _) | (Shape::True, Kind::Scalar(Value::Bool(true))) => {}
             (Shape::Text(rule), Kind::Scalar(Value::String(text))) => {
                 if let Err(reason) = rule.check(text) {
-                    self.note(node.line, format!("`{place}` is `{text}`, {reason}"), "");
+                    // what somebody wrote before an `@` may be a password
+                    let shown = match rule {
+                        Rule::Url if text.contains('@') => "a URL with an account in it".to_owned(),
+                        _ => format!("`{text}`"),
+                    };
+                    self.note(node.line, format!("`{place}` is {shown}, {reason}"), "");
                 }
             }
             // labels are texts, and yet people write numbers there
@@ -176,11 +185,9 @@ impl Checker<'_> {
     fn secret(&mut self, node: &Node, place: &str) {
         const REMEDY: &str = "write `{env: NAME}`, `{file: PATH}` or `{prompt: true}`";
         let Kind::Map(entries) = &node.kind else {
-            let why =
-                "an inventory is copied, mailed and committed, so a secret may not stand in it";
             self.note(
                 node.line,
-                format!("`{place}` is written out: {why}"),
+                format!("`{place}` is written out: {INLINE}"),
                 REMEDY,
             );
             return;

@@ -180,6 +180,106 @@ fn keys_that_airgap_sets_are_refused_with_what_to_do_instead() {
 }
 
 #[test]
+fn a_secret_among_rke2s_own_keys_is_refused_and_not_repeated() {
+    for key in ["etcd-s3-secret-key", "etcd-s3-session-token"] {
+        let problems = bad(&format!(
+            "{GOOD}cluster: {{serverConfig: {{{key}: hunter2}}}}\n"
+        ));
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        let start = format!("hosts.yaml:11: `cluster.serverConfig.{key}` is written out");
+        assert!(problems[0].starts_with(&start), "{problems:#?}");
+        assert!(problems[0].contains("`etcd-s3-config-secret`"));
+        assert!(!problems[0].contains("hunter2"));
+    }
+    good(&format!(
+        "{GOOD}cluster: {{serverConfig: {{etcd-s3: true, etcd-s3-config-secret: s3}}}}\n"
+    ));
+}
+
+#[test]
+fn registries_of_ones_own_have_mirrors_and_configs() {
+    let text = format!(
+        "{GOOD}extraRegistries:
+  mirrors:
+    internal.corp: {{endpoint: ['https://mirror.corp:5000'], rewrite: {{'^(.*)$': 'proxy/$1'}}}}
+    plain.corp:
+  configs:
+    mirror.corp:5000: {{auth: {{username: nodes, password: {{file: ./mirror}}}}, tls: {{ca_file: /etc/ssl/mirror.pem}}}}
+"
+    );
+    let extra = good(&text).extra_registries;
+    assert_eq!(
+        extra.mirrors["internal.corp"]["endpoint"][0],
+        "https://mirror.corp:5000"
+    );
+    assert_eq!(extra.mirrors["plain.corp"], json!({}));
+    let config = &extra.configs["mirror.corp:5000"];
+    assert_eq!(
+        config.auth.as_ref().unwrap().password,
+        SecretRef::File("./mirror".into())
+    );
+    assert_eq!(config.tls["ca_file"], "/etc/ssl/mirror.pem");
+}
+
+#[test]
+fn a_registry_of_ones_own_by_host_alone_is_refused_for_it_would_have_no_effect() {
+    let text = format!(
+        "{GOOD}extraRegistries:\n  internal.corp: {{endpoint: ['https://mirror.corp:5000']}}\n"
+    );
+    assert_eq!(
+        bad(&text),
+        [
+            "hosts.yaml:12: unknown key `internal.corp` in `extraRegistries`; known here: mirrors, configs"
+        ]
+    );
+}
+
+#[test]
+fn registries_of_ones_own_are_neither_all_nor_the_sites() {
+    for part in ["mirrors", "configs"] {
+        for (name, why) in [
+            ("'*'", "a wildcard would capture"),
+            ("harbor.corp.example", "airgap writes"),
+            ("Harbor.corp.example:443", "airgap writes"),
+            ("https://internal.corp", "no scheme"),
+        ] {
+            let problems = bad(&format!(
+                "{GOOD}extraRegistries:\n  {part}:\n    {name}: {{}}\n"
+            ));
+            let place = format!(
+                "hosts.yaml:13: `extraRegistries.{part}.{}`",
+                name.trim_matches('\'')
+            );
+            assert_eq!(problems.len(), 1, "{problems:#?}");
+            assert!(problems[0].starts_with(&place), "{problems:#?}");
+            assert!(problems[0].contains(why), "{problems:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_password_of_a_registry_of_ones_own_is_refused_when_written_out() {
+    let problems = bad(&format!(
+        "{GOOD}extraRegistries: {{configs: {{r.corp: {{auth: {{username: u, password: hunter2}}}}}}}}\n"
+    ));
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(
+        problems[0].contains("`extraRegistries.configs.r.corp.auth.password` is written out"),
+        "{problems:#?}"
+    );
+    assert!(!problems[0].contains("hunter2"), "{problems:#?}");
+    let problems = bad(&format!(
+        "{GOOD}extraRegistries: {{mirrors: {{r.corp: {{endpoint: ['https://u:hunter2@m.corp']}}}}}}\n"
+    ));
+    assert!(
+        problems[0]
+            .contains("`extraRegistries.mirrors.r.corp.endpoint[0]` is a URL with an account"),
+        "{problems:#?}"
+    );
+    assert!(!problems[0].contains("hunter2"), "{problems:#?}");
+}
+
+#[test]
 fn a_login_that_cannot_become_root_is_refused() {
     let text = GOOD.replace("10.0.0.11}", "10.0.0.11, user: ops}");
     assert!(bad(&text)[0].contains("logs in as ops and has no `sudo`"));
@@ -322,7 +422,14 @@ fn the_schema_accepts_what_the_parser_accepts_and_refuses_what_it_refuses() {
             .to_value()
     };
     let schema = json_schema();
-    for text in [EXAMPLE, GOOD] {
+    // with the registries that the example only shows
+    let (before, shown) = EXAMPLE.split_once("# extraRegistries:\n").unwrap();
+    let (shown, after) = shown.split_once("\n\n").unwrap();
+    let before = before.rsplit_once("extraRegistries: {}").unwrap().0;
+    let shown = shown.replace("\n#", "\n ").replacen('#', " ", 1);
+    let whole = format!("{before}extraRegistries:\n{shown}\n\n{after}");
+    assert_eq!(good(&whole).extra_registries.configs.len(), 1);
+    for text in [EXAMPLE, GOOD, &whole] {
         good(text);
         assert!(fits(&schema, &tree(text)));
     }
@@ -333,6 +440,14 @@ fn the_schema_accepts_what_the_parser_accepts_and_refuses_what_it_refuses() {
         ("role: server", "role: master"),
         ("ssh: {address", "config: {token: a}, ssh: {address"),
         ("kind: Inventory\n", ""),
+        (
+            "kind: Inventory\n",
+            "kind: Inventory\nextraRegistries: {internal.corp: {}}\n",
+        ),
+        (
+            "kind: Inventory\n",
+            "kind: Inventory\ncluster: {config: {etcd-s3-secret-key: x}}\n",
+        ),
     ] {
         let text = GOOD.replace(from, to);
         bad(&text);

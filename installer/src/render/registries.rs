@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
 use super::{CA_PATH, NodeFile, REGISTRIES_PATH, yaml};
-use crate::Result;
+use crate::{Result, inventory::ExtraRegistries};
 
 /// The site's registry as the nodes know it.
 #[derive(Clone, Debug)]
@@ -45,13 +45,17 @@ impl SiteRegistryRef<'_> {
     }
 }
 
-/// Renders registries.yaml; `extra` are the customer's own entries (`mirrors` and `configs`), which never replace ours.
+/// User names and passwords, by the host they are for.
+pub type Accounts = BTreeMap<String, (String, SecretString)>;
+
+/// Renders registries.yaml; `extra` are the customer's own entries, which never replace ours, and `accounts` what they log in with.
 pub fn registries(
     registry: &SiteRegistryRef<'_>,
     mirror_hosts: &[String],
-    extra: &BTreeMap<String, Value>,
+    extra: &ExtraRegistries,
+    accounts: &Accounts,
 ) -> Result<NodeFile> {
-    let mut mirrors = section(extra, "mirrors");
+    let mut mirrors = extra.mirrors.clone();
     for host in mirror_hosts {
         let place = format!("{}/{}/$1", registry.project, host.replace(':', "-"));
         mirrors.insert(
@@ -59,18 +63,18 @@ pub fn registries(
             json!({"endpoint": [registry.url()], "rewrite": {"^(.*)$": place}}),
         );
     }
-    let mut own = Map::new();
-    if let Some((username, password)) = &registry.pull {
-        own.insert(
-            "auth".to_owned(),
-            json!({"username": username, "password": password.expose_secret()}),
-        );
+    let mut configs = Map::new();
+    for (host, of) in &extra.configs {
+        configs.insert(host.clone(), config(accounts.get(host), of.tls.clone()));
     }
+    let mut tls = Map::new();
     if registry.own_ca {
-        own.insert("tls".to_owned(), json!({"ca_file": CA_PATH}));
+        tls.insert("ca_file".to_owned(), CA_PATH.into());
     }
-    let mut configs = section(extra, "configs");
-    configs.insert(registry.host().to_owned(), Value::Object(own));
+    configs.insert(
+        registry.host().to_owned(),
+        config(registry.pull.as_ref(), tls),
+    );
     Ok(NodeFile::new(
         REGISTRIES_PATH,
         0o600,
@@ -78,12 +82,18 @@ pub fn registries(
     ))
 }
 
-fn section(extra: &BTreeMap<String, Value>, name: &str) -> Map<String, Value> {
-    extra
-        .get(name)
-        .and_then(Value::as_object)
-        .cloned()
-        .unwrap_or_default()
+fn config(account: Option<&(String, SecretString)>, tls: Map<String, Value>) -> Value {
+    let mut config = Map::new();
+    if let Some((username, password)) = account {
+        config.insert(
+            "auth".to_owned(),
+            json!({"username": username, "password": password.expose_secret()}),
+        );
+    }
+    if !tls.is_empty() {
+        config.insert("tls".to_owned(), tls.into());
+    }
+    config.into()
 }
 
 /// The CA of the site's registry, for every node.
@@ -121,6 +131,7 @@ pub fn hosts_file(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::RegistryConfig;
 
     fn site() -> SiteRegistryRef<'static> {
         SiteRegistryRef {
@@ -135,9 +146,14 @@ mod tests {
     fn every_upstream_host_has_one_anchored_rewrite_and_there_is_no_wildcard() {
         let hosts = ["docker.io".to_owned(), "quay.io".to_owned()];
         let text = String::from_utf8(
-            registries(&site(), &hosts, &BTreeMap::new())
-                .expect("rendered")
-                .content,
+            registries(
+                &site(),
+                &hosts,
+                &ExtraRegistries::default(),
+                &Accounts::new(),
+            )
+            .expect("rendered")
+            .content,
         )
         .expect("text");
         insta::assert_snapshot!(text);
@@ -146,17 +162,21 @@ mod tests {
 
     #[test]
     fn the_customers_own_registries_are_kept_and_never_replace_ours() {
-        let extra = BTreeMap::from([
-            (
-                "mirrors".to_owned(),
-                json!({"internal.corp": {"endpoint": ["https://internal.corp:8443"]}, "quay.io": {"endpoint": ["https://evil.example"]}}),
-            ),
-            (
-                "configs".to_owned(),
-                json!({"internal.corp:8443": {"tls": {"insecure_skip_verify": false}}}),
-            ),
-        ]);
-        let file = registries(&site(), &["quay.io".to_owned()], &extra).expect("rendered");
+        let mirrors = json!({"internal.corp": {"endpoint": ["https://internal.corp:8443"]}, "quay.io": {"endpoint": ["https://evil.example"]}});
+        let private = RegistryConfig {
+            auth: None,
+            tls: Map::from_iter([("insecure_skip_verify".to_owned(), true.into())]),
+        };
+        let extra = ExtraRegistries {
+            mirrors: mirrors.as_object().expect("a mapping").clone(),
+            configs: BTreeMap::from([("internal.corp:8443".to_owned(), private)]),
+        };
+        let accounts = Accounts::from([(
+            "internal.corp:8443".to_owned(),
+            ("nodes".to_owned(), "canary".into()),
+        )]);
+        let file =
+            registries(&site(), &["quay.io".to_owned()], &extra, &accounts).expect("rendered");
         let value: Value =
             serde_saphyr::from_str(std::str::from_utf8(&file.content).expect("text"))
                 .expect("yaml");
@@ -167,6 +187,10 @@ mod tests {
         assert_eq!(
             value["mirrors"]["quay.io"]["endpoint"][0],
             "https://harbor.corp.example"
+        );
+        assert_eq!(
+            value["configs"]["internal.corp:8443"],
+            json!({"auth": {"username": "nodes", "password": "canary"}, "tls": {"insecure_skip_verify": true}})
         );
         assert_eq!(
             value["configs"]["harbor.corp.example"]["tls"]["ca_file"],

@@ -5,6 +5,9 @@ use airgap_testkit::cluster::ClusterSpec;
 use super::field::{Field, possible};
 use crate::support::binary;
 
+/// A word that must never show.
+const MIRROR_PASSWORD: &str = "canary-Mirror-91c3";
+
 #[test]
 fn a_single_node_comes_up_and_a_second_run_writes_nothing() {
     if !possible() {
@@ -12,7 +15,11 @@ fn a_single_node_comes_up_and_a_second_run_writes_nothing() {
     }
     let mut field = Field::start(ClusterSpec::single(), "standard");
     // RKE2's own mirror between nodes, for large sites: one of the keys that pass through
-    field.more = "cluster: {serverConfig: {embedded-registry: true}}\n".to_owned();
+    field.more = "cluster: {serverConfig: {embedded-registry: true}}\n\
+         extraRegistries:\n  mirrors: {other.site.test: {endpoint: ['https://mirror.site.test:5000']}}\n  \
+         configs: {'mirror.site.test:5000': {auth: {username: nodes, password: {file: mirror}}}}\n"
+        .to_owned();
+    field.write_secret("mirror", MIRROR_PASSWORD);
     field.write_inventory();
     let report = field.installed(&[]);
     assert_eq!(report["changed"], true);
@@ -27,6 +34,20 @@ fn a_single_node_comes_up_and_a_second_run_writes_nothing() {
         config.stdout.contains("embedded-registry: true"),
         "{config:?}"
     );
+
+    let registries = field
+        .cluster
+        .node("solo")
+        .sh("cat /etc/rancher/rke2/registries.yaml")
+        .unwrap();
+    for part in [
+        "https://mirror.site.test:5000",
+        "username: nodes",
+        MIRROR_PASSWORD,
+    ] {
+        assert!(registries.stdout.contains(part), "{part}: {registries:?}");
+    }
+    assert!(!field.logs().contains(MIRROR_PASSWORD), "it was logged");
 
     let again = field.installed(&[]);
     assert_eq!(again["changed"], false, "{again:#}");

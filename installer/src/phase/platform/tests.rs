@@ -230,6 +230,7 @@ fn desired<'a>(inventory: &'a Inventory, edition: &'a ResolvedEdition) -> Desire
         registry: REGISTRY,
         ca_pem: None,
         push: ("push".to_owned(), "secret".into()),
+        extra_accounts: std::collections::BTreeMap::new(),
         site_secrets: SiteSecrets::of(inventory, &secrets).expect("no secrets"),
         offer: Offer {
             release: Release {
