@@ -6,6 +6,7 @@
 mod finish;
 mod options;
 mod planning;
+mod preflighting;
 mod work;
 
 use airgap_archive::{Role as Carried, VerifiedArchive};
@@ -33,6 +34,7 @@ use crate::{
 };
 
 pub use options::InstallOptions;
+pub use preflighting::Preflight;
 
 /// Opens a connection to a host of the inventory.
 pub type Connector<'a> = dyn Fn(&Host) -> Result<Box<dyn Connection>, ConnectionError> + Sync + 'a;
@@ -54,6 +56,23 @@ impl std::fmt::Debug for Installer<'_> {
             .field("edition", &self.edition.edition)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+/// What hosts and registry said, each by itself.
+struct Survey<'a> {
+    machines: Vec<Machine<'a>>,
+    /// No host was silent.
+    all_asked: bool,
+    findings: Vec<Finding>,
+    reached: Result<Reached>,
+}
+
+impl Survey<'_> {
+    /// Returns what there is to push, as far as the registry said.
+    fn push(&self) -> PushSummary {
+        let plan = self.reached.as_ref().map(|reached| &reached.plan.summary);
+        plan.cloned().unwrap_or_default()
     }
 }
 
@@ -87,29 +106,6 @@ impl<'a> Installer<'a> {
     #[must_use]
     pub fn edition(&self) -> &ResolvedEdition {
         &self.edition
-    }
-
-    /// Finds every reason to fail; changes nothing.
-    pub fn preflight(&self, report: Report<'_>) -> Result<Vec<Finding>> {
-        let desired = self.desired()?;
-        let runtime = runtime()?;
-        started(report, Phase::Gather);
-        let (mut machines, unreachable) =
-            gather::hosts(self.inventory, &gather::query(&desired), self.connect);
-        done(report, Phase::Gather, 0);
-        started(report, Phase::Preflight);
-        let reached =
-            runtime.block_on(registry::reach(&desired, self.archive, self.jobs(), report));
-        let mut findings = unreachable;
-        findings.extend(preflight::findings(
-            &desired,
-            &preflight::demands(&desired, self.archive, self.options.allow_small)?,
-            &mut machines,
-            &reached,
-        )?);
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        done(report, Phase::Preflight, 0);
-        Ok(findings)
     }
 
     /// Says what [`Installer::install`] would do; changes nothing.
@@ -158,13 +154,13 @@ impl<'a> Installer<'a> {
             .max(1)
     }
 
-    /// gather and preflight: asks hosts, cluster and registry, and finds everything that speaks against going on.
-    fn look<'d>(
+    /// Asks hosts and registry, and finds what speaks against going on without knowing what the hosts are together.
+    fn survey<'d>(
         &'d self,
         desired: &Desired<'d>,
         runtime: &Runtime,
         report: Report<'_>,
-    ) -> Result<(Look<'d>, Result<Reached>)> {
+    ) -> Result<Survey<'d>> {
         started(report, Phase::Gather);
         let (mut machines, unreachable) =
             gather::hosts(self.inventory, &gather::query(desired), self.connect);
@@ -181,13 +177,32 @@ impl<'a> Installer<'a> {
             &reached,
         )?);
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        Ok(Survey {
+            machines,
+            all_asked,
+            findings,
+            reached,
+        })
+    }
+
+    /// gather and preflight: asks hosts, cluster and registry, and finds everything that speaks against going on.
+    fn look<'d>(
+        &'d self,
+        desired: &Desired<'d>,
+        runtime: &Runtime,
+        report: Report<'_>,
+    ) -> Result<(Look<'d>, Result<Reached>)> {
+        let survey = self.survey(desired, runtime, report)?;
+        let push = survey.push();
+        let Survey {
+            machines,
+            all_asked,
+            mut findings,
+            reached,
+        } = survey;
         if !all_asked {
             return Err(Error::Preflight { findings });
         }
-        let push = reached
-            .as_ref()
-            .map(|reached| reached.plan.summary.clone())
-            .unwrap_or_default();
         let judged = self.judge(desired, machines, Vec::new(), push);
         let mut look = match judged {
             Ok(look) => look,

@@ -36,7 +36,7 @@ pub use event::{Event, Report};
 pub use facts::{Facts, FactsQuery};
 pub use fan_out::for_each_host;
 pub use host::{Access, Host, HostKey, Role, SshTarget, Sudo, Taint};
-pub use install::{Connector, InstallOptions, Installer};
+pub use install::{Connector, InstallOptions, Installer, Preflight};
 pub use inventory::{Inventory, Problem};
 pub use phase::Phase;
 pub use plan::InstallPlan;

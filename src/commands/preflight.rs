@@ -2,7 +2,7 @@
 
 use airgap_archive::{OpenOptions, VerifiedArchive};
 use airgap_installer::preflight::grouped;
-use airgap_installer::{Finding, InstallOptions, Installer, Severity};
+use airgap_installer::{Error, Finding, InstallOptions, Installer, Preflight, Severity};
 use camino::Utf8PathBuf;
 
 use crate::cli::{BundleOption, TrustArgs};
@@ -14,8 +14,9 @@ use crate::ui::{Style, Ui};
 
 /// Find every reason why an install would fail, before anything changes
 ///
-/// Looks at every host and at the registry, changes nothing, and shows for each finding what was
-/// seen, why it matters and the command that mends it. Exit code 4 when an install would fail.
+/// Looks at every host, at the registry and at the cluster that runs, changes nothing, and shows
+/// for each finding what was seen, why it matters and the command that mends it. Exit code 4 when
+/// an install would fail, 3 when it would refuse the bundle: an older release, or an expired one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The site's inventory; see `airgap inventory example`
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Accept fewer nodes than the edition asks for
     #[arg(long)]
     allow_small: bool,
+    /// Accept a release older than the one installed
+    #[arg(long)]
+    allow_downgrade: bool,
     #[command(flatten)]
     trust: TrustArgs,
 }
@@ -42,12 +46,13 @@ impl Args {
         let connect = site.connector(&secrets);
         let options = InstallOptions {
             allow_small: self.allow_small,
+            allow_downgrade: self.allow_downgrade,
             ..site.install_options()
         };
         let installer = Installer::new(&site.inventory, &secrets, &archive, &connect, options)?;
         let progress = Progress::new(ui);
         let events = InstallerEvents::new(&progress);
-        let findings = installer.preflight(&|event| events.show(&event))?;
+        let Preflight { findings, refused } = installer.preflight(&|event| events.show(&event))?;
         progress.clear();
         let errors = findings
             .iter()
@@ -58,8 +63,12 @@ impl Args {
             "bundle": path,
             "errors": errors,
             "findings": findings,
+            "refused": refused.as_ref().map(ToString::to_string),
         }))?;
         show(ui, &findings)?;
+        if let Some(refusal) = refused {
+            return Err(Error::from(refusal).into());
+        }
         if errors > 0 {
             return Err(failed(errors));
         }

@@ -7,7 +7,23 @@ use airgap_testkit::{
     tls::TestCa,
 };
 
-use super::field::{BASTION, Field, PUSH_PASSWORD, possible};
+use super::{
+    bench::Bench,
+    field::{BASTION, Field, PUSH_PASSWORD, possible},
+};
+
+/// Asserts that `airgap preflight` with these words ends so, and says all this.
+#[track_caller]
+fn preflight(field: &Field, more: &[&str], code: i32, says: &[&str]) {
+    let (bundle, key) = (field.bundle.as_str(), field.key.as_str());
+    let words = ["preflight", "--bundle", bundle, "--key", key];
+    let outcome = field.airgap(&[&words, more].concat());
+    let text = outcome.transcript();
+    assert_eq!(outcome.code, code, "{text}");
+    for part in says {
+        assert!(text.contains(part), "{part:?} is not said:\n{text}");
+    }
+}
 
 /// Asserts that preflight finds this, and that no host was written to.
 #[track_caller]
@@ -159,4 +175,45 @@ fn a_node_with_another_rke2_and_a_node_with_another_clusters_are_refused() {
     node.check(&["rm", "/usr/local/bin/rke2"]).unwrap();
     node.put("/var/lib/airgap/record.json", "600", br#"{"cluster":"another","installed":null,"target":null,"lastSeen":"2026-01-01T00:00:00Z"}"#).unwrap();
     let _ = field.install(&[]).fails(1, &["belongs to cluster another"]);
+    let says = [
+        "belongs to cluster another",
+        "[site.cluster]",
+        "metadata.name",
+    ];
+    preflight(&field, &["--allow-small"], 4, &says);
+}
+
+#[test]
+fn on_a_site_that_runs_preflight_says_what_install_would() {
+    if !possible() {
+        return;
+    }
+    const RECORD: &str = "/var/lib/airgap/record.json";
+    let mut field = Field::start(ClusterSpec::single(), "community");
+    let _ = field.installed(&[]);
+    let record = field.cluster.node("solo").sh(&format!("cat {RECORD}"));
+    let record = record.unwrap().stdout;
+    field.harbor.log().clear();
+
+    // nothing is to be done, so too few nodes are no reason to fail
+    preflight(&field, &[], 0, &["warning site: 1 hosts"]);
+    let community = std::mem::replace(&mut field.bundle, Bench::get().bundle("standard", 0));
+    let says = ["`cni` of the running cluster", "[site.cluster]"];
+    preflight(&field, &["--allow-small"], 4, &says);
+    field.bundle = community;
+
+    let mut later: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let release = later["installed"]["release"].as_u64().unwrap();
+    later["installed"]["release"] = (release + 1).into();
+    let node = field.cluster.node("solo");
+    node.put(RECORD, "600", later.to_string().as_bytes())
+        .unwrap();
+    let says = ["is older than release", "--allow-downgrade"];
+    preflight(&field, &["--allow-small"], 3, &says);
+    preflight(&field, &["--allow-downgrade", "--allow-small"], 0, &[]);
+
+    let kept = node.sh(&format!("cat {RECORD}")).unwrap().stdout;
+    assert_eq!(kept, later.to_string());
+    let written = field.harbor.log().count(|request| request.method == "PUT");
+    assert_eq!(written, 0, "{:#?}", field.harbor.log().all());
 }
