@@ -13,11 +13,12 @@ mod manifests;
 mod upload;
 
 use std::{
+    collections::HashMap,
     io,
     net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -29,7 +30,7 @@ use secrecy::SecretString;
 
 use crate::{
     error::Result,
-    name::{ProjectName, RepositoryName},
+    name::{ProjectName, RepositoryName, Tag},
     retry::RetryPolicy,
 };
 use connection::Connection;
@@ -164,12 +165,26 @@ pub struct SiteRegistry {
     shared: Arc<Shared>,
 }
 
+/// What whoever changes a list holds.
+type List = Arc<tokio::sync::Mutex<()>>;
+
 #[derive(Debug)]
 struct Shared {
     connection: Connection,
     project: ProjectName,
     flavour: Flavour,
     retry: RetryPolicy,
+    /// The lists of referrers that are being changed, by repository and tag.
+    lists: Mutex<HashMap<String, List>>,
+}
+
+impl Shared {
+    /// Returns what to hold while the list of referrers under a tag is read and written again.
+    fn list(&self, repository: &RepositoryName, tag: &Tag) -> List {
+        let key = format!("{repository}:{tag}");
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(lists.entry(key).or_default())
+    }
 }
 
 impl SiteRegistry {
@@ -185,6 +200,7 @@ impl SiteRegistry {
                 project,
                 flavour,
                 retry,
+                lists: Mutex::default(),
             }),
         })
     }

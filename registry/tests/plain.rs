@@ -131,6 +131,34 @@ async fn referrers_are_listed_under_the_fallback_tag_and_others_are_kept() {
 }
 
 #[tokio::test]
+async fn referrers_that_are_put_at_once_are_all_listed() {
+    let Some((registry, ca)) = start() else {
+        return;
+    };
+    let site = SiteRegistry::connect(config(&registry, &ca, "Canary-1"))
+        .await
+        .unwrap();
+    let (image, name) = (sample(), repository("a/b"));
+    push(&site, &name, &tag("v1"), &image).await.unwrap();
+    let empty = Bytes::from("{}");
+    upload(&site, &name, &empty).await.unwrap();
+    let referrers: Vec<Image> = (0..6)
+        .map(|number| {
+            let config = ("application/vnd.oci.empty.v1+json", empty.clone());
+            Image::artifact(&format!("text/{number}"), config, vec![], Some(&image))
+        })
+        .collect();
+    let put = referrers.iter().map(async |referrer| {
+        let media_type = referrer.media_type.as_str().into();
+        site.put_referrer(&name, &media_type, &referrer.manifest)
+            .await
+    });
+    futures_util::future::try_join_all(put).await.unwrap();
+    let listed = site.referrers(&name, &image.digest()).await.unwrap();
+    assert_eq!(listed.len(), referrers.len());
+}
+
+#[tokio::test]
 async fn skopeo_copies_out_what_was_pushed() {
     if !require_tool("skopeo") || !require_tool("docker-registry") {
         return;

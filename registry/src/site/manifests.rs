@@ -223,6 +223,8 @@ impl SiteRegistry {
     }
 
     /// Adds a manifest to the list under the fallback tag. The list is another writer's too: it is kept.
+    ///
+    /// Of two that are added at once, the second to write would leave out the first: a list is one caller's at a time.
     async fn list_referrer(
         &self,
         repository: &RepositoryName,
@@ -232,6 +234,8 @@ impl SiteRegistry {
         manifest: &Value,
     ) -> Result<()> {
         let tag = Tag::referrers(subject);
+        let list = self.shared.list(repository, &tag);
+        let _alone = list.lock().await;
         let listed = self.get_manifest(repository, &tag.clone().into()).await?;
         let mut index: Value = match &listed {
             Some(listed) => serde_json::from_slice(&listed.bytes).unwrap_or_default(),
