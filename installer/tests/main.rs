@@ -7,6 +7,7 @@
 
 mod memory;
 mod pushing;
+mod pushing_attached;
 mod pushing_deltas;
 mod rendering;
 mod scripted_hosts;

@@ -19,7 +19,7 @@ use airgap_testkit::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
-const PASSWORD: &str = "Canary-9e02";
+pub(crate) const PASSWORD: &str = "Canary-9e02";
 
 pub(crate) struct Site {
     pub(crate) harbor: HarborEmulation,
@@ -443,33 +443,6 @@ async fn a_full_quota_stops_the_push_with_its_numbers() {
         ),
         "{error:?}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_signature_of_the_sites_own_stays() {
-    if !tools() {
-        return;
-    }
-    let site = Site::start();
-    let one = image(1);
-    let ours = Image::cosign_signature(&one.digest(), "quay.io/a/one");
-    let theirs = Image::cosign_signature(&one.digest(), "somewhere.else/one");
-    let first = site.bundle(
-        &FakeBundle::new("b")
-            .with(Role::Image, "quay.io/a/one:1", &one)
-            .referring(Role::Signature, &one.digest(), &theirs),
-    );
-    push(&site, &first).await.unwrap();
-    fs_err::remove_file(site.path()).unwrap();
-    let second = site.bundle(
-        &FakeBundle::new("b")
-            .with(Role::Image, "quay.io/a/one:1", &one)
-            .referring(Role::Signature, &one.digest(), &ours),
-    );
-    let plan = push(&site, &second).await.unwrap();
-    assert!(plan.is_empty());
-    assert_eq!(plan.summary.kept_signatures.len(), 1);
-    assert!(plan.summary.kept_signatures[0].contains(&theirs.digest().to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use airgap_archive::{Role, VerifiedArchive};
 use airgap_registry::{RepositoryName, Tag};
 use oci_spec::image::{Digest, MediaType};
+use serde_json::Value;
 
 use crate::{Error, Result};
 
@@ -18,7 +19,9 @@ pub enum Kind {
     Content,
     /// A signature in cosign's format: its tag is the site's to keep, once another signature is there.
     Signature,
-    /// A manifest with a subject and no tag.
+    /// An attestation or SBOM that cosign finds by its tag alone (`sha256-….att`): the tag is the site's to keep likewise.
+    Attestation,
+    /// A manifest with a subject, which registries list with it; mostly without a tag.
     Referrer,
 }
 
@@ -29,7 +32,7 @@ pub struct Artifact {
     pub kind: Kind,
     /// Its repository, below the project.
     pub repository: RepositoryName,
-    /// Its tag; `None` for a referrer.
+    /// Its tag; `None` for most referrers.
     pub tag: Option<Tag>,
     /// Its own digest.
     pub digest: Digest,
@@ -94,16 +97,19 @@ impl Contents {
             else {
                 continue;
             };
+            let (kind, tag) = match entry.role {
+                Role::Signature => (Kind::Signature, Some(Tag::companion(subject, "sig"))),
+                _ => (
+                    kind_of(&archive.manifest(entry.descriptor.digest())?),
+                    companion_tag(entry.name.as_deref())?,
+                ),
+            };
             for repository in holders.get(subject).into_iter().flatten() {
-                let (kind, tag) = match entry.role {
-                    Role::Signature => (Kind::Signature, Some(Tag::companion(subject, "sig"))),
-                    _ => (Kind::Referrer, companion_tag(entry.name.as_deref())?),
-                };
                 artifacts.push(artifact(
                     archive,
                     kind,
                     repository.clone(),
-                    tag,
+                    tag.clone(),
                     entry.descriptor.digest(),
                     entry.descriptor.media_type(),
                 )?);
@@ -147,6 +153,16 @@ fn companion_tag(name: Option<&str>) -> Result<Option<Tag>> {
         return Ok(None);
     };
     Ok(Some(Tag::parse(tag)?))
+}
+
+/// Tells what a registry can list with its subject from what is found by its tag alone, as the bundler has found it.
+fn kind_of(manifest: &[u8]) -> Kind {
+    let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let subject = manifest["subject"]["digest"].as_str();
+    match subject.map(str::parse::<Digest>) {
+        Some(Ok(_)) => Kind::Referrer,
+        _ => Kind::Attestation,
+    }
 }
 
 fn artifact(
@@ -250,6 +266,23 @@ mod tests {
             placed(Role::Rke2, "rke2:v1.36.4+rke2r1"),
             "rke2:v1.36.4-rke2r1"
         );
+    }
+
+    #[test]
+    fn only_a_subject_with_a_digest_makes_a_referrer() {
+        let good = format!(
+            r#"{{"subject": {{"digest": "sha256:{}"}}}}"#,
+            "0".repeat(64)
+        );
+        assert_eq!(kind_of(good.as_bytes()), Kind::Referrer);
+        for bad in [
+            "{}",
+            "[]",
+            r#"{"subject": null}"#,
+            r#"{"subject": {"digest": "sha256:x"}}"#,
+        ] {
+            assert_eq!(kind_of(bad.as_bytes()), Kind::Attestation, "{bad}");
+        }
     }
 
     #[test]

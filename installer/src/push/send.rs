@@ -231,7 +231,7 @@ impl Sender<'_> {
         Ok(0)
     }
 
-    /// Points an artifact's tag at it, which stores it too. What has no tag is listed with its subject.
+    /// Points an artifact's tag at it, which stores it too. What has a subject is listed with that.
     async fn tag(&self, missing: &Missing) -> Result<u64> {
         let Missing { artifact, holds } = missing;
         let bytes = self.archive.manifest(&artifact.digest)?;
@@ -240,6 +240,10 @@ impl Sender<'_> {
             self.registry
                 .put_referrer(&artifact.repository, media_type, &bytes)
                 .await?;
+        } else if artifact.tag.is_none() {
+            self.registry
+                .put_manifest(&artifact.repository, media_type, &bytes)
+                .await?;
         }
         let Some(tag) = &artifact.tag else {
             return Ok(0);
@@ -247,7 +251,7 @@ impl Sender<'_> {
         // nodes pull contents, and a policy may be in their way
         let proof = match artifact.kind {
             Kind::Content => Proof::ReadBack,
-            Kind::Signature | Kind::Referrer => Proof::Answer,
+            Kind::Signature | Kind::Attestation | Kind::Referrer => Proof::Answer,
         };
         let outcome = self
             .registry
