@@ -53,8 +53,8 @@ pub struct PushSummary {
     pub bytes: u64,
     /// Tags that hold another digest and will be moved, each with that digest.
     pub moved: Vec<String>,
-    /// Signatures that the site has put in place of ours, and that stay.
-    pub kept_signatures: Vec<String>,
+    /// Tags of signatures and attestations under which the site has put its own, each with that digest; these stay.
+    pub kept: Vec<String>,
     /// Layers that the bundle, a delta, leaves out, and that the registry has.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: u64,
@@ -123,16 +123,18 @@ pub async fn plan(
                         .map(|(digest, _)| (digest.clone(), artifact.repository.clone())),
                 );
             }
-            Some(other) if artifact.kind == Kind::Signature => {
+            Some(other) if artifact.kind != Kind::Content && artifact.tag.is_some() => {
                 report(Event::Warning {
                     message: format!(
-                        "{} holds a signature of the site's own ({other}); it stays, and the publisher's is not pushed",
-                        artifact.name()
+                        "{} holds {} of the site's own ({other}); it stays, and the publisher's is not pushed",
+                        artifact.name(),
+                        match artifact.kind {
+                            Kind::Signature => "a signature",
+                            _ => "an attestation",
+                        }
                     ),
                 });
-                summary
-                    .kept_signatures
-                    .push(format!("{}: {other}", artifact.name()));
+                summary.kept.push(format!("{}: {other}", artifact.name()));
             }
             Some(other) => {
                 summary.moved.push(format!("{}: {other}", artifact.name()));

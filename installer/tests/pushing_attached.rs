@@ -1,7 +1,9 @@
 //! What is attached to an image and pushed with it: signatures, cosign's attestations, referrers.
 
+use std::sync::Mutex;
+
 use airgap_archive::{Addition, Role};
-use airgap_installer::push;
+use airgap_installer::{Event, push};
 use airgap_registry::{RepositoryName, SiteRegistry, Tag};
 use airgap_testkit::{
     bundle::FakeBundle,
@@ -113,29 +115,65 @@ async fn attestations_and_referrers_go_to_a_registry_without_the_referrers_api()
     attached_is_pushed_once(&site, &registry).await;
 }
 
+/// Pushes an image with what the site has put beside it, then the publisher's bundle with `ours` there.
+async fn theirs_stays(suffix: &str, theirs: &Image, ours: &Image) -> String {
+    let site = Site::start();
+    let one = image(1);
+    let bundle = |attached: &Image| {
+        let bundle = FakeBundle::new("b").with(Role::Image, "quay.io/a/one:1", &one);
+        match suffix {
+            "sig" => bundle.referring(Role::Signature, &one.digest(), attached),
+            _ => beside(bundle, &one.digest(), suffix, attached),
+        }
+    };
+    push(&site, &site.bundle(&bundle(theirs))).await.unwrap();
+    fs_err::remove_file(site.path()).unwrap();
+    let archive = site.bundle(&bundle(ours));
+    let warnings = Mutex::new(Vec::new());
+    let report = |event: Event| {
+        if let Event::Warning { message } = event {
+            warnings.lock().unwrap().push(message);
+        }
+    };
+    let registry = site.registry().await;
+    let plan = push::plan(&registry, &archive, 4, &report).await.unwrap();
+    assert!(plan.is_empty() && plan.summary.moved.is_empty());
+    let tag = Tag::companion(&one.digest(), suffix);
+    assert_eq!(
+        plan.summary.kept,
+        [format!("quay.io/a/one:{tag}: {}", theirs.digest())]
+    );
+    let [warning] = warnings.into_inner().unwrap().try_into().unwrap();
+    warning
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_the_sites_own_stays() {
     if !tools() {
         return;
     }
-    let site = Site::start();
+    let subject = image(1).digest();
+    let ours = Image::cosign_signature(&subject, "quay.io/a/one");
+    let theirs = Image::cosign_signature(&subject, "somewhere.else/one");
+    let warning = theirs_stays("sig", &theirs, &ours).await;
+    assert!(
+        warning.contains("holds a signature of the site's own"),
+        "{warning}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attestation_of_the_sites_own_stays_whether_it_has_a_subject_or_not() {
+    if !tools() {
+        return;
+    }
     let one = image(1);
-    let ours = Image::cosign_signature(&one.digest(), "quay.io/a/one");
-    let theirs = Image::cosign_signature(&one.digest(), "somewhere.else/one");
-    let first = site.bundle(
-        &FakeBundle::new("b")
-            .with(Role::Image, "quay.io/a/one:1", &one)
-            .referring(Role::Signature, &one.digest(), &theirs),
-    );
-    push(&site, &first).await.unwrap();
-    fs_err::remove_file(site.path()).unwrap();
-    let second = site.bundle(
-        &FakeBundle::new("b")
-            .with(Role::Image, "quay.io/a/one:1", &one)
-            .referring(Role::Signature, &one.digest(), &ours),
-    );
-    let plan = push(&site, &second).await.unwrap();
-    assert!(plan.is_empty());
-    assert_eq!(plan.summary.kept_signatures.len(), 1);
-    assert!(plan.summary.kept_signatures[0].contains(&theirs.digest().to_string()));
+    for subject in [None, Some(&one)] {
+        let (theirs, ours) = (evidence("{\"site\":1}", subject), evidence("{}", subject));
+        let warning = theirs_stays("att", &theirs, &ours).await;
+        assert!(
+            warning.contains("holds an attestation of the site's own"),
+            "{warning}"
+        );
+    }
 }

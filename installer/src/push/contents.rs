@@ -21,7 +21,7 @@ pub enum Kind {
     Signature,
     /// An attestation or SBOM that cosign finds by its tag alone (`sha256-….att`): the tag is the site's to keep likewise.
     Attestation,
-    /// A manifest with a subject, which registries list with it; mostly without a tag.
+    /// A manifest with a subject, which registries list with it. Mostly without a tag; with one, that is the site's to keep likewise.
     Referrer,
 }
 
