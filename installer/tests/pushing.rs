@@ -410,7 +410,10 @@ async fn a_registry_that_goes_away_mid_push_loses_nothing() {
             FaultAction::Gone { after_bytes: 10 },
         )
     });
-    let error = push(&site, &archive).await.unwrap_err();
+    let registry = site.registry().await;
+    let plan = push::plan(&registry, &archive, 4, &quiet).await.unwrap();
+    // one at a time, so that four are stored when the fifth breaks off
+    let error = plan.run(&registry, &archive, 1, &quiet).await.unwrap_err();
     assert_eq!(error.class(), ExitClass::Failed);
     site.harbor.clear_faults();
     site.harbor.come_back();
