@@ -26,6 +26,9 @@ use crate::{
     tls::{Scope, Seen, Trust},
 };
 
+/// So long a refusal may take to say why.
+const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
+
 /// How a host is spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct HostOptions<'a> {
@@ -177,7 +180,7 @@ impl Host {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| parse_retry_after(value, jiff::Timestamp::now()));
-        let refusal = Refusal::read(response).await;
+        let refusal = Refusal::read(response, REFUSAL_PATIENCE).await;
         let (host, object) = (self.name.clone(), object.to_owned());
         let again = match retry_after {
             Some(wait) => Again::After(wait),
@@ -277,14 +280,20 @@ struct EnvelopeError {
 }
 
 impl Refusal {
-    async fn read(response: Response) -> Self {
+    /// Reads what comes: a proxy may announce a body that it never sends, and a PUT has no limit of its own.
+    async fn read(response: Response, patience: Duration) -> Self {
         let mut bytes = Vec::new();
         let mut stream = response.bytes_stream();
-        while let Some(Ok(chunk)) = stream.next().await {
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > 16 << 10 {
-                break;
+        let all = async {
+            while let Some(Ok(chunk)) = stream.next().await {
+                bytes.extend_from_slice(&chunk);
+                if bytes.len() > 16 << 10 {
+                    break;
+                }
             }
+        };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::debug!("a refusal did not come to its end");
         }
         Self::parse(&bytes)
     }
@@ -357,7 +366,28 @@ fn find<'a, T: std::error::Error + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_that_does_not_end_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let client = reqwest::Client::builder().tls_certs_only([]).no_proxy();
+        let sent = client.build().unwrap().get(url).send();
+        let (response, held) = tokio::join!(sent, async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.read_u8().await.unwrap();
+            let head = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 100\r\n\r\nno upstream\n";
+            connection.write_all(head).await.unwrap();
+            connection
+        });
+        let refusal = Refusal::read(response.unwrap(), Duration::from_millis(200));
+        let refusal = tokio::time::timeout(Duration::from_mins(1), refusal).await;
+        assert_eq!(refusal.expect("it ends").words(), "no upstream");
+        drop(held);
+    }
 
     #[test]
     fn refusals_are_read_from_json_text_and_pages() {

@@ -7,4 +7,5 @@ mod plain;
 mod pull;
 mod push;
 mod refusals;
+mod scripted;
 mod support;

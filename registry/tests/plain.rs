@@ -9,7 +9,10 @@ use airgap_testkit::{
 };
 use bytes::Bytes;
 
-use crate::support::{push, quick, repository, sample, tag, upload};
+use crate::{
+    scripted::{Scripted, reply},
+    support::{push, quick, repository, sample, tag, upload},
+};
 
 pub(crate) fn start() -> Option<(DockerRegistry, TestCa)> {
     if !require_tool("docker-registry") {
@@ -156,6 +159,39 @@ async fn referrers_that_are_put_at_once_are_all_listed() {
     futures_util::future::try_join_all(put).await.unwrap();
     let listed = site.referrers(&name, &image.digest()).await.unwrap();
     assert_eq!(listed.len(), referrers.len());
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_that_is_none_is_named() {
+    let server = Scripted::start(|request| match request.split(' ').next() {
+        Some("PUT") => reply("201 Created", ""),
+        _ if request.starts_with("GET /v2/ ") => reply("200 OK", "{}"),
+        _ if request.contains("/manifests/sha256-") => reply("200 OK", "[null]"),
+        _ => reply("404 Not Found", ""),
+    })
+    .await;
+    let site = SiteRegistry::connect(SiteConfig {
+        endpoint: format!("http://{}", server.address),
+        project: ProjectName::parse("airgap").unwrap(),
+        addresses: Vec::new(),
+        ca_pem: None,
+        login: None,
+        retry: quick(),
+    })
+    .await
+    .unwrap();
+    let config = ("application/vnd.oci.empty.v1+json", Bytes::from("{}"));
+    let referrer = Image::artifact("text/plain", config, vec![], Some(&sample()));
+    let media_type = referrer.media_type.as_str().into();
+    let error = site
+        .put_referrer(&repository("a/b"), &media_type, &referrer.manifest)
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("the tag for referrers is no index"), "{text}");
+    let overwritten =
+        |request: &String| request.starts_with("PUT") && request.contains("/manifests/sha256-");
+    assert!(!server.asked().iter().any(overwritten));
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use crate::{
 const TOKEN_MARGIN: Duration = Duration::from_secs(15);
 /// What the specification of docker's tokens says when the answer does not.
 const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
+/// No token is kept for longer, whatever the answer says.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// More than any token service sends.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
 
@@ -202,14 +204,7 @@ impl Source {
             .flatten()
             .find(|it| !it.is_empty());
         let token = token.ok_or_else(|| protocol("its token service sent no token".to_owned()))?;
-        let lifetime = answer
-            .expires_in
-            .map_or(TOKEN_LIFETIME, Duration::from_secs);
-        // a token shorter than the margin is still good for the request at hand
-        Ok((
-            token.into(),
-            Instant::now() + lifetime.max(TOKEN_MARGIN + Duration::from_secs(1)),
-        ))
+        Ok((token.into(), Instant::now() + lifetime(answer.expires_in)))
     }
 
     fn unauthorized(&self, object: &str) -> Error {
@@ -223,6 +218,12 @@ impl Source {
             object: object.to_owned(),
         }
     }
+}
+
+/// Returns how long a token is kept; one shorter than the margin is still good for the request at hand.
+fn lifetime(expires_in: Option<u64>) -> Duration {
+    let said = expires_in.map_or(TOKEN_LIFETIME, Duration::from_secs);
+    said.clamp(TOKEN_MARGIN + Duration::from_secs(1), LONGEST_LIFETIME)
 }
 
 #[derive(Deserialize)]
@@ -349,5 +350,19 @@ impl Place {
             object: self.object.clone(),
             message,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lifetime_is_past_what_a_clock_can_count() {
+        let hour = Duration::from_hours(1);
+        assert_eq!(lifetime(Some(3600)), hour);
+        assert_eq!(lifetime(None), TOKEN_LIFETIME);
+        assert!(lifetime(Some(0)) > TOKEN_MARGIN);
+        assert_eq!(lifetime(Some(u64::MAX)), 24 * hour);
     }
 }

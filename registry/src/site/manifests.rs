@@ -246,7 +246,8 @@ impl SiteRegistry {
             }),
         };
         let digest = digest_of(bytes).to_string();
-        let Some(manifests) = index["manifests"].as_array_mut() else {
+        let manifests = index.get_mut("manifests").and_then(Value::as_array_mut);
+        let Some(manifests) = manifests else {
             let object = self.named(repository, &tag.into());
             let message = "what it keeps under the tag for referrers is no index".to_owned();
             return Err(self.shared.connection.protocol(message, &object));
