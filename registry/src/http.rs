@@ -39,12 +39,11 @@ pub(crate) struct HostOptions<'a> {
     pub(crate) proxy: Option<&'a Proxy>,
     pub(crate) connect_timeout: Duration,
     pub(crate) read_timeout: Option<Duration>,
-    pub(crate) follow_redirects: bool,
     /// Counts the answers 429.
     pub(crate) complaints: Arc<AtomicU64>,
 }
 
-/// A client for one host.
+/// A client for one host. It follows no redirect.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     /// The host with its port, for messages.
@@ -81,7 +80,8 @@ impl Host {
                 base.host_str().unwrap_or_default(),
                 options.addresses,
             )))
-            .redirect(redirects(options.follow_redirects));
+            // the client would take a login along, or bring it back at a second hop: who follows has to look
+            .redirect(redirect::Policy::none());
         if let Some(timeout) = options.read_timeout {
             builder = builder.read_timeout(timeout);
         }
@@ -141,15 +141,6 @@ impl Host {
                 }
                 .into();
             }
-        }
-        if error.is_redirect() {
-            let message = "it redirects in a loop, or from https to http".to_owned();
-            return Error::Protocol {
-                host,
-                object: object.to_owned(),
-                message,
-            }
-            .into();
         }
         let connecting = error.is_connect();
         let source = Box::new(error.without_url());
@@ -239,22 +230,6 @@ impl Host {
         }
         Ok(bytes)
     }
-}
-
-/// Follows redirects as far as they are safe. The client drops the login when the host changes.
-fn redirects(follow: bool) -> redirect::Policy {
-    if !follow {
-        return redirect::Policy::none();
-    }
-    redirect::Policy::custom(|attempt| {
-        let downgrade = attempt.url().scheme() != "https"
-            && attempt.previous().iter().any(|url| url.scheme() == "https");
-        if downgrade || attempt.previous().len() > 5 {
-            attempt.error("a redirect that is not followed")
-        } else {
-            attempt.follow()
-        }
-    })
 }
 
 /// The body of a refusal: the distribution API's errors, or the first line of anything else.

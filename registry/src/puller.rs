@@ -3,7 +3,8 @@
 //! Own code on `reqwest`, for what a general client does not give: the header `Retry-After`, a limit on a
 //! manifest's size, a renewed token in the middle of a long run, resume by Range, one idea of TLS.
 //! Invariants: a login goes only to the host it is configured for and to the token service which that host
-//! names, never over plain HTTP if the host has TLS; a descriptor's `urls` are never followed.
+//! names, never over plain HTTP if the host has TLS, and to nobody that either redirects to; a descriptor's
+//! `urls` are never followed.
 
 mod body;
 mod challenge;

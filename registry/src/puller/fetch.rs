@@ -1,4 +1,4 @@
-//! One GET: log in where asked, tell failures apart, try again.
+//! One GET: log in where asked, follow redirects without the login, tell failures apart, try again.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use super::{PullOptions, challenge::Challenge};
 use crate::{
     credentials::Credentials,
     error::{Error, Result},
-    http::{Host, HostOptions},
+    http::{Host, HostOptions, authority},
     retry::{Attempts, Failure, RetryPolicy},
     tls::Scope,
     upstreams::HostConfig,
@@ -29,6 +29,9 @@ const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// More than any token service sends.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
+
+/// So many redirects lead from an object to where it is.
+const MOST_REDIRECTS: u32 = 5;
 
 /// A host with its client, its login, and the tokens it gave.
 #[derive(Debug)]
@@ -66,7 +69,6 @@ impl Source {
                 proxy: options.proxy.as_ref(),
                 connect_timeout: options.connect_timeout,
                 read_timeout: Some(options.read_timeout),
-                follow_redirects: true,
                 complaints,
             },
         )?;
@@ -192,6 +194,12 @@ impl Source {
         ) {
             return Err(self.unauthorized(object).into());
         }
+        if response.status().is_redirection() {
+            let message =
+                "its token service redirects, and a login goes only where the registry says"
+                    .to_owned();
+            return Err(protocol(message));
+        }
         if !response.status().is_success() {
             return Err(self.host.refusal(response, object).await.0);
         }
@@ -274,12 +282,16 @@ impl Place {
         Ok((bytes, content_type))
     }
 
-    /// Makes one request from `offset` on, with a second for a login; any success is returned.
+    /// Makes one request from `offset` on, with others for a login and for redirects; any success is returned.
+    ///
+    /// Where a redirect leaves the registry's scheme, host and port, the request carries no login, and a challenge is a refusal.
     pub(super) async fn get(&self, accept: Option<&str>, offset: u64) -> Result<Response, Failure> {
-        let mut answered = 0;
+        let mut url = self.url.clone();
+        let (mut answered, mut followed) = (0, 0);
         loop {
             let host = &self.source.host;
-            let mut request = host.client.get(self.url.clone());
+            let at_home = url.origin() == self.url.origin();
+            let mut request = host.client.get(url.clone());
             // what comes is hashed, so it must come as it is
             request = request.header(header::ACCEPT_ENCODING, "identity");
             if let Some(accept) = accept {
@@ -289,11 +301,25 @@ impl Place {
                 request = request.header(header::RANGE, format!("bytes={offset}-"));
             }
             let knew_basic = self.source.known(|known| known.basic);
-            let request = self.source.log_in(request, self.repository.as_deref());
+            if at_home {
+                request = self.source.log_in(request, self.repository.as_deref());
+            }
             let sent = request.send().await;
             let response = sent.map_err(|error| host.no_answer(error, &self.object))?;
             if response.status().is_success() {
                 return Ok(response);
+            }
+            if let Some(next) = self.redirect(&response)? {
+                followed += 1;
+                if followed > MOST_REDIRECTS {
+                    let message = format!("it redirects more than {MOST_REDIRECTS} times");
+                    return Err(self.protocol(message).into());
+                }
+                url = next;
+                continue;
+            }
+            if !at_home {
+                return Err(self.refusal_elsewhere(response, &url).await);
             }
             if response.status() == StatusCode::UNAUTHORIZED && answered < 2 {
                 answered += 1;
@@ -317,6 +343,36 @@ impl Place {
             }
             return Err(self.refusal(response).await);
         }
+    }
+
+    /// Returns where an answer redirects to; `None` if it does not.
+    fn redirect(&self, response: &Response) -> Result<Option<Url>> {
+        if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let Some(location) = response.headers().get(header::LOCATION) else {
+            return Ok(None);
+        };
+        let next = std::str::from_utf8(location.as_bytes()).ok();
+        let next = next
+            .and_then(|next| response.url().join(next).ok())
+            .filter(|next| matches!(next.scheme(), "https" | "http"));
+        let Some(next) = next else {
+            return Err(self.protocol("it redirects to what is no address".to_owned()));
+        };
+        if response.url().scheme() == "https" && next.scheme() != "https" {
+            return Err(self.protocol("it redirects from https to http".to_owned()));
+        }
+        Ok(Some(next))
+    }
+
+    /// Tells of a refusal where the registry redirected to: its login says nothing of the account.
+    async fn refusal_elsewhere(&self, response: Response, at: &Url) -> Failure {
+        let (mut failure, _) = self.source.host.refusal(response, &self.object).await;
+        if let Error::Status { message, .. } = &mut failure.error {
+            *message = format!("{message} (at {}, where it redirects to)", authority(at));
+        }
+        failure
     }
 
     async fn refusal(&self, response: Response) -> Failure {

@@ -60,7 +60,6 @@ impl Connection {
                 connect_timeout: Duration::from_secs(10),
                 // a PUT is silent for as long as its body takes; each request has its own limit
                 read_timeout: None,
-                follow_redirects: false,
                 complaints: Arc::clone(&complaints),
             },
         )?;

@@ -10,7 +10,10 @@ use airgap_testkit::{
     upstream::{UpstreamAuth, UpstreamRegistry},
 };
 
-use crate::support::{chain, sample};
+use crate::{
+    scripted::{Scripted, reply},
+    support::{chain, sample},
+};
 
 use super::{NAME, all, check, options, puller, puller_for, reference, serving};
 
@@ -161,4 +164,144 @@ async fn a_login_does_not_cross_hosts() {
             .iter()
             .any(|it| it.user.as_deref() == Some("bot"))
     );
+}
+
+/// A puller with a login for the registry at that address.
+fn puller_of(registry: &Scripted, entry: &str) -> Puller {
+    let address = registry.address;
+    let yaml = format!("mirrors: {{quay.io: {{endpoint: [\"http://{address}\"]}}}}");
+    let json = format!(r#"{{"auths": {{"{address}": {{{entry}}}}}}}"#);
+    let logins = DockerConfig::from_json(&json, "config.json".into()).unwrap();
+    let upstreams = Upstreams::from_yaml(&yaml, "u".into()).unwrap();
+    Puller::new(upstreams, logins, options())
+}
+
+const BASIC: &str = r#""username": "bot", "password": "Canary-77""#;
+
+fn redirect(to: &str) -> String {
+    reply(&format!("307 Temporary Redirect\r\nLocation: {to}"), "")
+}
+
+fn carries_login(request: &str) -> bool {
+    let request = request.to_lowercase();
+    request.contains("authorization:") || request.contains("refresh_token")
+}
+
+#[tokio::test]
+async fn a_challenge_from_where_a_redirect_leads_is_not_answered() {
+    let thief = Scripted::start(|_| reply("200 OK", r#"{"token": "t"}"#)).await;
+    let realm = format!("http://{}/token", thief.address);
+    let elsewhere = Scripted::start(move |_| {
+        let challenge = format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{realm}\"");
+        reply(&challenge, "")
+    })
+    .await;
+    let to = format!("http://{}/x?secret=Canary", elsewhere.address);
+    let registry = Scripted::start(move |_| redirect(&to)).await;
+    for entry in [BASIC, r#""identitytoken": "Canary-long""#] {
+        let puller = puller_of(&registry, entry);
+        let error = puller.resolve(&reference(NAME)).await.unwrap_err();
+        let text = chain(&error);
+        assert!(
+            text.contains("answered 401") && text.contains(&elsewhere.address.to_string()),
+            "{text}"
+        );
+        assert!(!text.contains("Canary"), "{text}");
+    }
+    assert_eq!(thief.asked(), [""; 0]);
+    assert!(!elsewhere.asked().iter().any(|it| carries_login(it)));
+}
+
+#[tokio::test]
+async fn a_login_does_not_come_back_at_the_second_hop() {
+    let elsewhere = Scripted::start(|request| {
+        if request.starts_with("GET /x ") {
+            redirect("/y")
+        } else {
+            reply("200 OK", "{}")
+        }
+    })
+    .await;
+    let to = format!("http://{}/x", elsewhere.address);
+    let registry = Scripted::start(move |request| {
+        if carries_login(request) {
+            redirect(&to)
+        } else {
+            reply(
+                "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"",
+                "",
+            )
+        }
+    })
+    .await;
+    let puller = puller_of(&registry, BASIC);
+    puller.resolve(&reference(NAME)).await.unwrap();
+    let asked = elsewhere.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(!asked.iter().any(|it| carries_login(it)), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_login_follows_redirects_within_its_host_and_not_for_ever() {
+    let registry = Scripted::start(|request| {
+        if request.contains("/manifests/v3.4.4 ") {
+            redirect("/v2/argoproj/argocd/manifests/moved")
+        } else if request.contains("/manifests/moved ") && carries_login(request) {
+            reply("200 OK", "{}")
+        } else if request.contains("/manifests/moved ") {
+            reply(
+                "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"",
+                "",
+            )
+        } else {
+            redirect("/round")
+        }
+    })
+    .await;
+    let puller = puller_of(&registry, BASIC);
+    puller.resolve(&reference(NAME)).await.unwrap();
+    let before = registry.asked().len();
+    let round = reference("quay.io/argoproj/argocd:round");
+    let error = puller.resolve(&round).await.unwrap_err();
+    assert!(error.to_string().contains("more than 5 times"), "{error}");
+    assert_eq!(registry.asked().len() - before, 6);
+}
+
+#[tokio::test]
+async fn a_redirect_from_tls_to_none_is_not_followed() {
+    let (ca, image) = (TestCa::new("Upstream CA"), sample());
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs_err::write(&ca_file, ca.pem()).unwrap();
+    let plain = Scripted::start(|_| reply("200 OK", "{}")).await;
+    let upstream = serving(&image).tls(ca.server(&["127.0.0.1"])).start();
+    let location = format!("http://{}/x", plain.address);
+    upstream.fault(Fault::once("GET", "/", FaultAction::Redirect { location }));
+    let puller = puller_for(&upstream.upstreams_yaml(ca_file.to_str()));
+    let error = puller.resolve(&reference(NAME)).await.unwrap_err();
+    assert!(error.to_string().contains("from https to http"), "{error}");
+    assert_eq!(plain.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_token_service_that_redirects_does_not_take_the_login_along() {
+    let thief = Scripted::start(|_| reply("200 OK", r#"{"token": "t"}"#)).await;
+    let to = format!("http://{}/token", thief.address);
+    let service = Scripted::start(move |_| redirect(&to)).await;
+    let realm = format!("http://{}/token", service.address);
+    let registry = Scripted::start(move |_| {
+        let challenge = format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{realm}\"");
+        reply(&challenge, "")
+    })
+    .await;
+    for entry in [BASIC, r#""identitytoken": "Canary-long""#] {
+        let puller = puller_of(&registry, entry);
+        let error = puller.resolve(&reference(NAME)).await.unwrap_err();
+        assert!(
+            error.to_string().contains("its token service redirects"),
+            "{error}"
+        );
+    }
+    assert!(service.asked().iter().all(|it| carries_login(it)));
+    assert_eq!(thief.asked(), [""; 0]);
 }
