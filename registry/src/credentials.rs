@@ -88,7 +88,12 @@ impl DockerConfig {
         };
         let file: File = serde_json::from_str(text).map_err(|error| {
             let line = u64::try_from(error.line()).ok().filter(|line| *line > 0);
-            fail(line, format!("not a docker configuration: {error}"))
+            // the parser's own words quote what it found, which may be the secret
+            let message = format!(
+                "not of the form that docker writes, at column {}; correct it, or log in again with `docker login`",
+                error.column()
+            );
+            fail(line, message)
         })?;
         let mut config = Self::default();
         for (host, helper) in file.cred_helpers {
@@ -218,6 +223,13 @@ mod tests {
     fn damage_is_named_with_its_place_and_without_the_secret() {
         let error = parse("{\n \"auths\": 7}").unwrap_err().to_string();
         assert!(error.starts_with("config.json:2: "), "{error}");
+        let error = parse(r#"{"auths": {"quay.io": "dXNlcjpwYXNz"}}"#).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("column 36") && error.contains("docker login"),
+            "{error}"
+        );
+        assert!(!error.contains("dXNlcjpwYXNz"), "{error}");
         let error = parse(r#"{"auths": {"quay.io": {"auth": "c2VjcmV0"}}}"#).unwrap_err();
         assert!(error.to_string().contains("quay.io") && !error.to_string().contains("secret"));
         let config = parse(r#"{"auths": {"quay.io": {"username": "b", "password": "canary"}}}"#);
