@@ -125,7 +125,11 @@ impl Host {
             let host = host
                 .rsplit_once(':')
                 .map_or(host.clone(), |(name, _)| name.to_owned());
-            return Error::NameUnresolved { host, source }.into();
+            // a resolver that is overloaded or starts anew fails as one that does not know the name
+            return Failure {
+                error: Error::NameUnresolved { host, source },
+                again: Again::Soon,
+            };
         }
         if let Some(rustls::Error::InvalidCertificate(_)) = find::<rustls::Error>(&error) {
             let seen = self
@@ -362,6 +366,26 @@ mod tests {
         let refusal = tokio::time::timeout(Duration::from_mins(1), refusal).await;
         assert_eq!(refusal.expect("it ends").words(), "no upstream");
         drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_cannot_be_resolved_is_asked_for_again() {
+        let base = Url::parse("http://registry.invalid").unwrap();
+        let options = HostOptions {
+            addresses: &[],
+            ca_pem: None,
+            scope: Scope::OnlyGiven,
+            identity: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: None,
+            complaints: Arc::default(),
+        };
+        let host = Host::new(&base, &options).unwrap();
+        let error = host.client.get(base).send().await.unwrap_err();
+        let failure = host.no_answer(error, "the test");
+        assert!(matches!(failure.error, Error::NameUnresolved { .. }));
+        assert_eq!(failure.again, Again::Soon);
     }
 
     #[test]
