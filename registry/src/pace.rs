@@ -42,6 +42,13 @@ impl Pace {
         Self::beginning_with(cores.max(START), most)
     }
 
+    /// Takes the 429s that the client has counted so far for answers to something else.
+    #[must_use]
+    pub fn since(mut self, complaints: u64) -> Self {
+        self.complaints = complaints;
+        self
+    }
+
     fn beginning_with(start: usize, most: usize) -> Self {
         let most = most.max(1);
         Self {
@@ -137,6 +144,15 @@ mod tests {
             limits.push(pace.limit());
         }
         limits
+    }
+
+    #[test]
+    fn complaints_about_what_went_before_do_not_count() {
+        let mut pace = Pace::beginning_with(4, 40).since(3);
+        round(&mut pace, LARGE, SECOND, 3);
+        assert_eq!(pace.limit(), 8);
+        pace.ended(LARGE, SECOND, 4);
+        assert_eq!(pace.limit(), 4);
     }
 
     #[test]

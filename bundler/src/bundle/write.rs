@@ -107,7 +107,8 @@ pub(super) async fn write(
     tokio::pin!(writer);
 
     let mut arriving = FuturesUnordered::new();
-    let mut pace = Pace::new(request.jobs);
+    let complaints = || fetcher.puller.map_or(0, Puller::complaints);
+    let mut pace = Pace::new(request.jobs).since(complaints());
     let mut failure: Option<Error> = None;
     let written = loop {
         while failure.is_none() && arriving.len() < pace.limit() {
@@ -119,10 +120,8 @@ pub(super) async fn write(
         tokio::select! {
             written = &mut writer => break written,
             Some((digest, result, took)) = arriving.next() => match result {
-                Ok(()) => {
-                    let bytes = all.get(&digest).and_then(|wanted| wanted.size);
-                    let complaints = fetcher.puller.map_or(0, Puller::complaints);
-                    pace.ended(bytes.unwrap_or_default(), took, complaints);
+                Ok(received) => {
+                    pace.ended(received, took, complaints());
                     arrivals.arrived(&digest);
                 }
                 Err(error) => {
@@ -149,14 +148,19 @@ pub(super) async fn write(
     }
 }
 
+/// Fetches a blob; tells how many bytes came, without those that an interrupted run had left.
 async fn fetch(
     all: &HashMap<Digest, Wanted>,
     digest: Digest,
     fetcher: Fetcher<'_>,
-) -> (Digest, Result<()>, Duration) {
+) -> (Digest, Result<u64>, Duration) {
     let begun = Instant::now();
+    let had = fetcher.cache.partial_bytes(&digest);
     let result = match all.get(&digest) {
-        Some(wanted) => fetcher.blob(wanted).await,
+        Some(wanted) => {
+            let result = fetcher.blob(wanted).await;
+            result.map(|()| wanted.size.unwrap_or_default().saturating_sub(had))
+        }
         None => Err(Error::NotCached {
             object: "a blob".into(),
             digest: digest.clone(),

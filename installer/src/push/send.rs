@@ -72,7 +72,7 @@ impl PushPlan {
         }
         let mut each = Each {
             registry,
-            pace: Pace::new(jobs.saturating_mul(2)),
+            pace: Pace::new(jobs.saturating_mul(2)).since(registry.complaints()),
         };
         each.of(&self.left_out, async |layer| {
             left_out::mount(registry, archive, layer).await.map(|()| 0)
@@ -82,7 +82,7 @@ impl PushPlan {
         let holders = std::sync::Mutex::new(Vec::new());
         run(
             registry,
-            &mut Pace::new(jobs),
+            &mut Pace::new(jobs).since(registry.complaints()),
             self.blobs.iter().filter(|blob| blob.size > SMALL).collect(),
             self.blobs
                 .iter()
