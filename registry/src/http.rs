@@ -193,7 +193,7 @@ impl Host {
             },
             StatusCode::NOT_FOUND => Error::NotFound { host, object }.into(),
             _ => Failure {
-                again: if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+                again: if is_transient(status) {
                     again
                 } else {
                     Again::Never
@@ -234,6 +234,13 @@ impl Host {
         }
         Ok(bytes)
     }
+}
+
+/// Whether another attempt may go better; what a server does not implement it will not in a minute.
+pub(crate) fn is_transient(status: StatusCode) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
+        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 /// The body of a refusal: the distribution API's errors, or the first line of anything else.

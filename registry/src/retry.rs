@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 
 /// When a failed request is tried again: 429, 5xx and lost connections, never a clear refusal.
 ///
-/// The waits double from `first_wait` to `longest_wait`; a server's `Retry-After` takes their place, up to
-/// `longest_retry_after`.
+/// The waits double from `first_wait` to `longest_wait`; a server's `Retry-After` makes them longer, up to
+/// `longest_retry_after`, and never shorter.
 #[derive(Debug, Clone, Copy)]
 pub struct RetryPolicy {
     /// How often a request is made in all.
@@ -47,7 +47,7 @@ pub(crate) enum Again {
     Never,
     /// After a wait of our own choosing.
     Soon,
-    /// After the wait that the server asked for.
+    /// After the wait that the server asked for, if that is longer.
     After(Duration),
 }
 
@@ -80,15 +80,15 @@ impl Attempts {
     /// Waits as long as a failure demands, or gives up with its error.
     pub(crate) async fn wait_or_give_up(&mut self, failure: Failure) -> Result<()> {
         self.made += 1;
+        let doubled = self
+            .policy
+            .first_wait
+            .saturating_mul(1 << (self.made - 1).min(16));
+        let own = doubled.min(self.policy.longest_wait);
         let wait = match failure.again {
-            Again::Soon => {
-                let doubled = self
-                    .policy
-                    .first_wait
-                    .saturating_mul(1 << (self.made - 1).min(16));
-                Some(doubled.min(self.policy.longest_wait))
-            }
-            Again::After(wait) => (wait <= self.policy.longest_retry_after).then_some(wait),
+            Again::Soon => Some(own),
+            // "at once", or a date that has passed by our clock, would use up every attempt in an instant
+            Again::After(wait) => (wait <= self.policy.longest_retry_after).then(|| wait.max(own)),
             Again::Never => None,
         };
         match wait {
@@ -152,6 +152,19 @@ mod tests {
         attempts.wait_or_give_up(soon()).await.unwrap();
         let error = attempts.wait_or_give_up(soon()).await.unwrap_err();
         assert!(error.to_string().contains("3 times"), "{error}");
+        let began = std::time::Instant::now();
+        let at_once = Failure {
+            error: lost(),
+            again: Again::After(Duration::ZERO),
+        };
+        let longer = Duration::from_millis(100);
+        let mut attempts = Attempts::new(RetryPolicy {
+            first_wait: longer,
+            longest_wait: longer,
+            ..policy
+        });
+        attempts.wait_or_give_up(at_once).await.unwrap();
+        assert!(began.elapsed() >= longer);
         let too_long = Failure {
             error: lost(),
             again: Again::After(Duration::from_secs(1)),

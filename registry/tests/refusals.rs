@@ -229,6 +229,30 @@ async fn a_missing_project_is_not_taken_for_a_missing_right() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_busy_at_the_first_look_is_asked_again() {
+    if !require_tool("docker-registry") {
+        return;
+    }
+    let site = Site::start(Project::named("other"));
+    let admin = SiteRegistry::connect(site.config("admin")).await.unwrap();
+    for code in [429, 502, 503] {
+        let busy = FaultAction::Status {
+            code,
+            retry_after: None,
+        };
+        site.harbor.fault(Fault::once("POST", "/", busy));
+    }
+    assert_eq!(admin.ensure_project().await.unwrap(), ProjectState::Created);
+    let busy = FaultAction::Status {
+        code: 503,
+        retry_after: None,
+    };
+    site.harbor
+        .fault(Fault::once("POST", "/blobs/uploads/", busy));
+    assert!(admin.probe().await.unwrap().push);
+}
+
+#[tokio::test]
 async fn an_exceeded_quota_says_how_much_is_needed_used_and_allowed() {
     if !require_tool("docker-registry") {
         return;

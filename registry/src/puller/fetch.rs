@@ -50,6 +50,14 @@ struct Known {
     tokens: HashMap<String, (SecretString, Instant)>,
 }
 
+/// What a request carried for a login.
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Basic,
+    Token(SecretString),
+}
+
 impl Source {
     pub(super) fn new(
         base: &Url,
@@ -85,38 +93,56 @@ impl Source {
         look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds what is known to be right; nothing is sent unasked to a host whose challenge is not known.
-    fn log_in(&self, request: RequestBuilder, repository: Option<&str>) -> RequestBuilder {
+    /// Adds what is known to be right, and tells what; nothing is sent unasked to a host whose challenge is not known.
+    fn log_in(&self, request: RequestBuilder, repository: Option<&str>) -> (RequestBuilder, Shown) {
         let (basic, token) = self.known(|known| {
             let token = repository.and_then(|repository| known.tokens.get(repository));
             let good = token.filter(|(_, until)| *until > Instant::now() + TOKEN_MARGIN);
             (known.basic, good.map(|(token, _)| token.clone()))
         });
         match (token, &self.login) {
-            (Some(token), _) => request.bearer_auth(token.expose_secret()),
-            (None, Some(Credentials::Basic { username, password })) if basic => {
-                request.basic_auth(username, Some(password.expose_secret()))
-            }
-            _ => request,
+            (Some(token), _) => (
+                request.bearer_auth(token.expose_secret()),
+                Shown::Token(token),
+            ),
+            (None, Some(Credentials::Basic { username, password })) if basic => (
+                request.basic_auth(username, Some(password.expose_secret())),
+                Shown::Basic,
+            ),
+            _ => (request, Shown::Nothing),
         }
+    }
+
+    /// Drops a token that was refused, unless another request has renewed it meanwhile.
+    fn drop_token(&self, repository: Option<&str>, refused: &SecretString) {
+        let Some(repository) = repository else {
+            return;
+        };
+        self.known(|known| {
+            let kept = known.tokens.get(repository);
+            if kept.is_some_and(|(kept, _)| kept.expose_secret() == refused.expose_secret()) {
+                known.tokens.remove(repository);
+            }
+        });
     }
 
     /// Learns how to answer a challenge; `false` when there is no way.
     async fn answer(
         &self,
         challenge: Option<Challenge>,
-        sent_basic: bool,
+        shown: &Shown,
         repository: Option<&str>,
         object: &str,
     ) -> Result<bool, Failure> {
         match challenge {
-            None => Ok(false),
+            // who said nothing may say what is wanted once the token that was refused is gone
+            None => Ok(matches!(shown, Shown::Token(_))),
             Some(Challenge::Basic) => {
                 let able = matches!(self.login, Some(Credentials::Basic { .. }));
                 self.known(|known| known.basic = true);
                 // a challenge to a request that carried the login means that the login is wrong; another request may have
                 // learned of Basic since this one was sent
-                Ok(able && !sent_basic)
+                Ok(able && !matches!(shown, Shown::Basic))
             }
             Some(Challenge::Bearer {
                 realm,
@@ -300,9 +326,9 @@ impl Place {
             if offset > 0 {
                 request = request.header(header::RANGE, format!("bytes={offset}-"));
             }
-            let knew_basic = self.source.known(|known| known.basic);
+            let mut shown = Shown::Nothing;
             if at_home {
-                request = self.source.log_in(request, self.repository.as_deref());
+                (request, shown) = self.source.log_in(request, self.repository.as_deref());
             }
             let sent = request.send().await;
             let response = sent.map_err(|error| host.no_answer(error, &self.object))?;
@@ -323,6 +349,9 @@ impl Place {
             }
             if response.status() == StatusCode::UNAUTHORIZED && answered < 2 {
                 answered += 1;
+                if let Shown::Token(refused) = &shown {
+                    self.source.drop_token(self.repository.as_deref(), refused);
+                }
                 let challenges = response.headers().get_all(header::WWW_AUTHENTICATE);
                 let challenge = challenges
                     .iter()
@@ -330,12 +359,7 @@ impl Place {
                     .max_by_key(|challenge| matches!(challenge, Challenge::Bearer { .. }));
                 let able = self
                     .source
-                    .answer(
-                        challenge,
-                        knew_basic,
-                        self.repository.as_deref(),
-                        &self.object,
-                    )
+                    .answer(challenge, &shown, self.repository.as_deref(), &self.object)
                     .await?;
                 if able {
                     continue;

@@ -16,7 +16,7 @@ use url::Url;
 use super::{Counters, SiteConfig};
 use crate::{
     error::{Error, Result},
-    http::{Host, HostOptions, Refusal},
+    http::{Host, HostOptions, Refusal, is_transient},
     retry::{Again, Attempts, Failure, RetryPolicy},
     tls::Scope,
 };
@@ -268,13 +268,6 @@ impl Connection {
         changed.map_err(|()| self.protocol("its upload address is no URL".to_owned(), object))?;
         Ok(url)
     }
-}
-
-/// Whether another attempt may go better.
-pub(super) fn is_transient(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT
-        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 /// Reads `host`, `host:port`, `https://host` or `http://host`.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     name::RepositoryName,
+    retry::Attempts,
 };
 
 /// More than any of these answers has.
@@ -89,26 +90,32 @@ impl SiteRegistry {
             },
             "storage_limit": -1,
         });
-        let request = connection
-            .request(
-                Method::POST,
-                connection.url("/api/v2.0/projects")?,
-                Purpose::Work,
-            )
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(body.to_string());
-        let response = connection.send(request, SMALL_TIMEOUT, &object).await;
-        let response = response.map_err(|failure| failure.error)?;
-        match response.status() {
-            StatusCode::CREATED => Ok(ProjectState::Created),
-            StatusCode::CONFLICT => Ok(ProjectState::Exists),
-            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                match connection.refusal(response, &object).await.0.error {
-                    error @ Error::ReadOnly { .. } => Err(error),
-                    _ => Err(self.forbidden("create", object)),
-                }
-            }
-            _ => Err(connection.refusal(response, &object).await.0.error),
+        let mut attempts = Attempts::new(self.shared.retry);
+        loop {
+            let request = connection
+                .request(
+                    Method::POST,
+                    connection.url("/api/v2.0/projects")?,
+                    Purpose::Work,
+                )
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+            let failure = match connection.send(request, SMALL_TIMEOUT, &object).await {
+                Ok(response) => match response.status() {
+                    StatusCode::CREATED => return Ok(ProjectState::Created),
+                    // also where an attempt made it whose answer was lost
+                    StatusCode::CONFLICT => return Ok(ProjectState::Exists),
+                    StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+                        match connection.refusal(response, &object).await.0.error {
+                            error @ Error::ReadOnly { .. } => return Err(error),
+                            _ => return Err(self.forbidden("create", object)),
+                        }
+                    }
+                    _ => connection.refusal(response, &object).await.0,
+                },
+                Err(failure) => failure,
+            };
+            attempts.wait_or_give_up(failure).await?;
         }
     }
 
@@ -162,14 +169,18 @@ impl SiteRegistry {
         let repository = RepositoryName::parse("airgap/probe")?;
         let object = format!("project {}", self.shared.project);
         let url = connection.url(&self.path(&repository, "blobs/uploads/"))?;
-        let request = connection
-            .request(Method::POST, url, Purpose::Probe)
-            .header(header::CONTENT_LENGTH, 0);
-        let response = connection.send(request, SMALL_TIMEOUT, &object).await;
-        let response = response.map_err(|failure| failure.error)?;
-        if response.status() != StatusCode::ACCEPTED {
-            return Err(self.write_refusal(response, object, 0).await.error);
-        }
+        let mut attempts = Attempts::new(self.shared.retry);
+        let response = loop {
+            let request = connection
+                .request(Method::POST, url.clone(), Purpose::Probe)
+                .header(header::CONTENT_LENGTH, 0);
+            let failure = match connection.send(request, SMALL_TIMEOUT, &object).await {
+                Ok(response) if response.status() == StatusCode::ACCEPTED => break response,
+                Ok(response) => self.write_refusal(response, object.clone(), 0).await,
+                Err(failure) => failure,
+            };
+            attempts.wait_or_give_up(failure).await?;
+        };
         let upload = connection.upload_url(&response, &object)?;
         let request = connection.request(Method::DELETE, upload, Purpose::Probe);
         let cancelled = connection.send(request, SMALL_TIMEOUT, &object).await;

@@ -127,6 +127,33 @@ async fn a_token_that_ended_early_is_renewed() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_refused_without_a_word_is_not_kept() {
+    let image = sample();
+    let auth = UpstreamAuth::Bearer {
+        account: None,
+        identity_token: None,
+        lifetime: Duration::from_mins(5),
+    };
+    let upstream = serving(&image).auth(auth).start();
+    let puller = puller(&upstream);
+    puller.resolve(&reference(NAME)).await.unwrap();
+    // no challenge with it: what is wanted is asked for without the token
+    let refusal = FaultAction::Status {
+        code: 401,
+        retry_after: None,
+    };
+    upstream.fault(Fault::once("GET", "/manifests/", refusal.clone()));
+    puller.resolve(&reference(NAME)).await.unwrap();
+    assert_eq!(upstream.log().count(|it| it.path == "/token"), 2);
+    // once, and not for ever
+    upstream.log().clear();
+    upstream.fault(Fault::always("GET", "/manifests/", refusal));
+    let error = puller.resolve(&reference(NAME)).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert_eq!(upstream.log().all().len(), 2);
+}
+
+#[tokio::test]
 async fn a_login_does_not_cross_hosts() {
     let image = sample();
     let elsewhere = UpstreamRegistry::builder()

@@ -82,6 +82,25 @@ async fn server_errors_and_lost_connections_are_tried_again_and_then_named() {
 }
 
 #[tokio::test]
+async fn what_a_server_does_not_implement_is_not_asked_for_again() {
+    let upstream = serving(&sample()).start();
+    let refusal = FaultAction::Status {
+        code: 501,
+        retry_after: None,
+    };
+    upstream.fault(Fault::always("GET", "/manifests/", refusal));
+    let error = puller(&upstream)
+        .resolve(&reference(NAME))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Status { status: 501, .. }),
+        "{error}"
+    );
+    assert_eq!(upstream.log().all().len(), 1);
+}
+
+#[tokio::test]
 async fn a_broken_blob_is_resumed_by_range() {
     let content = noise(1 << 20, 3);
     let image = Image::artifact(
