@@ -87,7 +87,11 @@ pub enum Error {
         object: String,
     },
     /// The account is right, but lacks a right.
-    #[error("{host} does not allow{} to {action} {object}", account(user.as_ref()))]
+    #[error(
+        "{host} does not allow{} to {action} {object}{}",
+        account(user.as_ref()),
+        message.as_ref().map(|words| format!(": {words}")).unwrap_or_default()
+    )]
     Forbidden {
         /// The host, with its port.
         host: String,
@@ -97,6 +101,8 @@ pub enum Error {
         action: &'static str,
         /// What was asked for.
         object: String,
+        /// The server's words, where it had any: the right may be there, and the project a proxy.
+        message: Option<String>,
     },
     /// The project's storage quota does not allow so many bytes more.
     #[error(

@@ -310,6 +310,12 @@ impl Refusal {
         }
     }
 
+    /// Returns code and message as one phrase, if the server gave any.
+    pub(crate) fn said(&self) -> Option<String> {
+        let silent = self.code.is_empty() && self.message.is_empty();
+        (!silent).then(|| self.words())
+    }
+
     /// Returns code and message as one phrase.
     pub(crate) fn words(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {

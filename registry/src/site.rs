@@ -104,6 +104,8 @@ pub struct Access {
     pub project: ProjectState,
     /// Whether an upload could be opened (and was cancelled).
     pub push: bool,
+    /// What the registry says of it where it is not allowed.
+    pub refusal: Option<String>,
     /// Whether the registry is read-only.
     pub read_only: bool,
     /// The quota; `None` where there is none or this account may not read it.

@@ -229,6 +229,29 @@ async fn a_missing_project_is_not_taken_for_a_missing_right() {
 }
 
 #[tokio::test]
+async fn what_the_registry_says_of_a_push_is_kept() {
+    if !require_tool("docker-registry") {
+        return;
+    }
+    let site = Site::start(Project {
+        proxy: true,
+        ..Project::named("airgap")
+    });
+    let registry = site.pusher().await;
+    let words = "can not push artifact to a proxy project";
+    let error = upload(&registry, &repository("a/b"), &noise(10, 1))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Forbidden { action: "push", .. }),
+        "{error}"
+    );
+    assert!(error.to_string().ends_with(words), "{error}");
+    let access = registry.probe().await.unwrap();
+    assert!(!access.push && access.refusal.unwrap().ends_with(words));
+}
+
+#[tokio::test]
 async fn a_registry_that_is_busy_at_the_first_look_is_asked_again() {
     if !require_tool("docker-registry") {
         return;

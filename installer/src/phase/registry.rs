@@ -11,6 +11,10 @@ use crate::{
     push::{self, PushPlan},
 };
 
+/// How a Harbor takes writes again.
+const WRITABLE: &str =
+    "switch read-only mode off under Administration, Configuration, System Settings";
+
 /// The registry as it answered.
 pub(crate) struct Reached {
     pub(crate) registry: SiteRegistry,
@@ -85,12 +89,12 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
             remedy,
         });
     };
-    if access.project != ProjectState::Missing && !access.push {
+    if let Some(said) = lacks_right(access) {
         add(
             "registry.push",
             Severity::Error,
             format!(
-                "account {} may not push to project {} at {}",
+                "account {} may not push to project {} at {}{said}",
                 desired.push.0, registry.project, registry.endpoint
             ),
             "every image and chart goes there before a node is touched",
@@ -106,8 +110,7 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
             Severity::Error,
             format!("{} is in read-only mode", registry.endpoint),
             "nothing can be pushed",
-            "switch read-only mode off under Administration, Configuration, System Settings"
-                .to_owned(),
+            WRITABLE.to_owned(),
         );
     }
     match access.quota {
@@ -156,6 +159,15 @@ pub(crate) fn findings(desired: &Desired<'_>, reached: &Reached) -> Vec<Finding>
     findings
 }
 
+/// Returns what the registry says of a right to push that is missing. Without a project, or in read-only mode, nothing is known of it.
+fn lacks_right(access: &Access) -> Option<String> {
+    let known = access.project != ProjectState::Missing && !access.read_only;
+    (known && !access.push).then(|| {
+        let said = access.refusal.as_ref();
+        said.map(|words| format!(": {words}")).unwrap_or_default()
+    })
+}
+
 /// Says which release a delta needs whose base is not there.
 fn without_base(project: &str, reached: &Reached) -> Option<Finding> {
     let base = reached.base.as_ref()?;
@@ -196,6 +208,13 @@ pub(crate) fn unusable(error: &Error) -> Finding {
         }
         Error::Registry(airgap_registry::Error::Forbidden { .. }) => {
             "give the push account `repository: push` and `pull` in the project"
+        }
+        Error::Registry(airgap_registry::Error::Policy { .. }) => {
+            "exempt the project from the registry's policy: in Harbor under its Configuration, Deployment security"
+        }
+        Error::Registry(airgap_registry::Error::ReadOnly { .. }) => WRITABLE,
+        Error::Registry(airgap_registry::Error::RateLimited { .. }) => {
+            "raise the registry's limit of requests for this machine, or try again later with fewer `--jobs`"
         }
         _ => "make the registry reachable from this machine",
     };
@@ -245,4 +264,58 @@ pub(crate) async fn fill(
 pub(crate) async fn prove_pull(desired: &Desired<'_>) -> Result<()> {
     let reader = SiteRegistry::connect(config(desired, desired.registry.pull.clone())?).await?;
     Ok(reader.probe_pull().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use airgap_registry::Flavour;
+
+    use super::*;
+
+    #[test]
+    fn read_only_mode_is_no_missing_right() {
+        let access = |push, read_only, refusal: Option<&str>| Access {
+            flavour: Flavour::Plain,
+            project: ProjectState::Exists,
+            push,
+            refusal: refusal.map(str::to_owned),
+            read_only,
+            quota: None,
+        };
+        assert_eq!(lacks_right(&access(true, false, None)), None);
+        assert_eq!(lacks_right(&access(false, true, None)), None);
+        assert_eq!(
+            lacks_right(&access(false, false, None)),
+            Some(String::new())
+        );
+        let words = "DENIED: can not push artifact to a proxy project";
+        let said = lacks_right(&access(false, false, Some(words)));
+        assert_eq!(said, Some(format!(": {words}")));
+    }
+
+    #[test]
+    fn what_answers_is_not_called_unreachable() {
+        let (host, object) = (String::from("h"), String::from("o"));
+        let errors = [
+            airgap_registry::Error::Policy {
+                host: host.clone(),
+                object: object.clone(),
+                message: "not signed".into(),
+            },
+            airgap_registry::Error::ReadOnly {
+                host: host.clone(),
+                object: object.clone(),
+            },
+            airgap_registry::Error::RateLimited {
+                host,
+                object,
+                attempts: 6,
+                retry_after: None,
+            },
+        ];
+        let remedies = errors.map(|error| unusable(&Error::Registry(error)).remedy);
+        for (remedy, words) in remedies.iter().zip(["policy", "read-only", "limit"]) {
+            assert!(remedy.contains(words), "{remedy}");
+        }
+    }
 }

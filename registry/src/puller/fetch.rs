@@ -402,18 +402,18 @@ impl Place {
     async fn refusal(&self, response: Response) -> Failure {
         match response.status() {
             StatusCode::UNAUTHORIZED => self.source.unauthorized(&self.object).into(),
-            StatusCode::FORBIDDEN => Error::Forbidden {
-                host: self.source.host.name.clone(),
-                user: self
-                    .source
-                    .login
-                    .as_ref()
-                    .and_then(Credentials::username)
-                    .map(str::to_owned),
-                action: "pull",
-                object: self.object.clone(),
+            StatusCode::FORBIDDEN => {
+                let (_, refusal) = self.source.host.refusal(response, &self.object).await;
+                let login = self.source.login.as_ref();
+                Error::Forbidden {
+                    host: self.source.host.name.clone(),
+                    user: login.and_then(Credentials::username).map(str::to_owned),
+                    action: "pull",
+                    object: self.object.clone(),
+                    message: refusal.said(),
+                }
+                .into()
             }
-            .into(),
             _ => self.source.host.refusal(response, &self.object).await.0,
         }
     }

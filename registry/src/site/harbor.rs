@@ -48,6 +48,7 @@ impl SiteRegistry {
     pub async fn probe(&self) -> Result<Access> {
         let project = self.project_state().await?;
         let mut read_only = self.is_read_only().await?;
+        let mut refusal = None;
         let push = match project {
             ProjectState::Missing => false,
             _ => match self.probe_push().await {
@@ -57,7 +58,11 @@ impl SiteRegistry {
                     read_only = true;
                     false
                 }
-                Err(Error::Forbidden { .. } | Error::ProjectMissing { .. }) => false,
+                Err(Error::Forbidden { message, .. }) => {
+                    refusal = message;
+                    false
+                }
+                Err(Error::ProjectMissing { .. }) => false,
                 Err(error) => return Err(error),
             },
         };
@@ -66,6 +71,7 @@ impl SiteRegistry {
             flavour: self.shared.flavour.clone(),
             project,
             push,
+            refusal,
             read_only,
             quota,
         })
@@ -106,10 +112,11 @@ impl SiteRegistry {
                     // also where an attempt made it whose answer was lost
                     StatusCode::CONFLICT => return Ok(ProjectState::Exists),
                     StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                        match connection.refusal(response, &object).await.0.error {
-                            error @ Error::ReadOnly { .. } => return Err(error),
-                            _ => return Err(self.forbidden("create", object)),
-                        }
+                        let (failure, refusal) = connection.refusal(response, &object).await;
+                        return Err(match failure.error {
+                            error @ Error::ReadOnly { .. } => error,
+                            _ => self.forbidden("create", object, refusal.said()),
+                        });
                     }
                     _ => connection.refusal(response, &object).await.0,
                 },
@@ -128,7 +135,7 @@ impl SiteRegistry {
         let response = connection.small(Method::HEAD, &path, &[], &object).await?;
         match response.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(self.no_right("pull", object).await)
+                Err(self.no_right("pull", object, None).await)
             }
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
             // a policy speaks only to those who may read
@@ -235,7 +242,7 @@ impl SiteRegistry {
         }
     }
 
-    pub(super) fn forbidden(&self, action: &'static str, object: String) -> Error {
+    fn forbidden(&self, action: &'static str, object: String, message: Option<String>) -> Error {
         let connection = &self.shared.connection;
         let (host, user) = (connection.host().to_owned(), connection.user());
         Error::Forbidden {
@@ -243,18 +250,24 @@ impl SiteRegistry {
             user,
             action,
             object,
+            message,
         }
     }
 
     /// Tells why a proven login was refused: Harbor says 401 both for a missing project and a missing right.
-    pub(super) async fn no_right(&self, action: &'static str, object: String) -> Error {
+    pub(super) async fn no_right(
+        &self,
+        action: &'static str,
+        object: String,
+        message: Option<String>,
+    ) -> Error {
         match self.project_state().await {
             Ok(ProjectState::Missing) => Error::ProjectMissing {
                 host: self.host().to_owned(),
                 project: self.shared.project.to_string(),
                 user: self.shared.connection.user(),
             },
-            _ => self.forbidden(action, object),
+            _ => self.forbidden(action, object, message),
         }
     }
 }

@@ -332,7 +332,7 @@ impl SiteRegistry {
             status if status.is_success() => Ok(Some(response)),
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(self.no_right("pull", object.to_owned()).await)
+                Err(self.no_right("pull", object.to_owned(), None).await)
             }
             _ => Err(connection.refusal(response, object).await.0.error),
         }

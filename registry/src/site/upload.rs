@@ -41,7 +41,7 @@ impl SiteRegistry {
             status if status.is_success() => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(self.no_right("pull", object).await)
+                Err(self.no_right("pull", object, None).await)
             }
             _ => Err(connection.refusal(response, &object).await.0.error),
         }
@@ -253,7 +253,7 @@ impl SiteRegistry {
                 self.over_quota(object, needed, known).into()
             }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => {
-                self.no_right("push", object).await.into()
+                self.no_right("push", object, refusal.said()).await.into()
             }
             (_, error) => Failure {
                 error,
