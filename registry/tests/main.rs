@@ -6,6 +6,7 @@ mod listing;
 mod plain;
 mod pull;
 mod push;
+mod referrers;
 mod refusals;
 mod scripted;
 mod support;

@@ -7,12 +7,8 @@ use airgap_testkit::{
     require_tool,
     tls::TestCa,
 };
-use bytes::Bytes;
 
-use crate::{
-    scripted::{Scripted, reply},
-    support::{push, quick, repository, sample, tag, upload},
-};
+use crate::support::{push, quick, repository, sample, tag};
 
 pub(crate) fn start() -> Option<(DockerRegistry, TestCa)> {
     if !require_tool("docker-registry") {
@@ -97,101 +93,6 @@ async fn a_wrong_password_and_a_wrong_ca_are_told_apart() {
         matches!(error, Error::CertificateUntrusted { .. }),
         "{error}"
     );
-}
-
-#[tokio::test]
-async fn referrers_are_listed_under_the_fallback_tag_and_others_are_kept() {
-    let Some((registry, ca)) = start() else {
-        return;
-    };
-    let site = SiteRegistry::connect(config(&registry, &ca, "Canary-1"))
-        .await
-        .unwrap();
-    let (image, name) = (sample(), repository("a/b"));
-    push(&site, &name, &tag("v1"), &image).await.unwrap();
-    let empty = Bytes::from("{}");
-    upload(&site, &name, &empty).await.unwrap();
-    let mut digests = Vec::new();
-    for kind in ["application/spdx+json", "application/vnd.in-toto+json"] {
-        let config = ("application/vnd.oci.empty.v1+json", empty.clone());
-        let referrer = Image::artifact(kind, config, vec![], Some(&image));
-        let media_type = referrer.media_type.as_str().into();
-        for _ in 0..2 {
-            site.put_referrer(&name, &media_type, &referrer.manifest)
-                .await
-                .unwrap();
-        }
-        digests.push(referrer.digest());
-    }
-    let listed = site.referrers(&name, &image.digest()).await.unwrap();
-    assert_eq!(
-        listed
-            .iter()
-            .map(|it| it.digest().clone())
-            .collect::<Vec<_>>(),
-        digests
-    );
-}
-
-#[tokio::test]
-async fn referrers_that_are_put_at_once_are_all_listed() {
-    let Some((registry, ca)) = start() else {
-        return;
-    };
-    let site = SiteRegistry::connect(config(&registry, &ca, "Canary-1"))
-        .await
-        .unwrap();
-    let (image, name) = (sample(), repository("a/b"));
-    push(&site, &name, &tag("v1"), &image).await.unwrap();
-    let empty = Bytes::from("{}");
-    upload(&site, &name, &empty).await.unwrap();
-    let referrers: Vec<Image> = (0..6)
-        .map(|number| {
-            let config = ("application/vnd.oci.empty.v1+json", empty.clone());
-            Image::artifact(&format!("text/{number}"), config, vec![], Some(&image))
-        })
-        .collect();
-    let put = referrers.iter().map(async |referrer| {
-        let media_type = referrer.media_type.as_str().into();
-        site.put_referrer(&name, &media_type, &referrer.manifest)
-            .await
-    });
-    futures_util::future::try_join_all(put).await.unwrap();
-    let listed = site.referrers(&name, &image.digest()).await.unwrap();
-    assert_eq!(listed.len(), referrers.len());
-}
-
-#[tokio::test]
-async fn a_list_of_referrers_that_is_none_is_named() {
-    let server = Scripted::start(|request| match request.split(' ').next() {
-        Some("PUT") => reply("201 Created", ""),
-        _ if request.starts_with("GET /v2/ ") => reply("200 OK", "{}"),
-        _ if request.contains("/manifests/sha256-") => reply("200 OK", "[null]"),
-        _ => reply("404 Not Found", ""),
-    })
-    .await;
-    let site = SiteRegistry::connect(SiteConfig {
-        endpoint: format!("http://{}", server.address),
-        project: ProjectName::parse("airgap").unwrap(),
-        addresses: Vec::new(),
-        ca_pem: None,
-        login: None,
-        retry: quick(),
-    })
-    .await
-    .unwrap();
-    let config = ("application/vnd.oci.empty.v1+json", Bytes::from("{}"));
-    let referrer = Image::artifact("text/plain", config, vec![], Some(&sample()));
-    let media_type = referrer.media_type.as_str().into();
-    let error = site
-        .put_referrer(&repository("a/b"), &media_type, &referrer.manifest)
-        .await
-        .unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("the tag for referrers is no index"), "{text}");
-    let overwritten =
-        |request: &String| request.starts_with("PUT") && request.contains("/manifests/sha256-");
-    assert!(!server.asked().iter().any(overwritten));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::{
 };
 
 use airgap_registry::{
-    ByteStream, Error, Flavour, ManifestReference, ProjectState, Proof, Quota, RepositoryName,
-    RetryPolicy, SiteConfig, SiteRegistry, TagOutcome,
+    ByteStream, Error, Flavour, ProjectState, Proof, Quota, RepositoryName, RetryPolicy,
+    SiteConfig, SiteRegistry, TagOutcome,
 };
 use airgap_testkit::{
     faults::{Fault, FaultAction},
@@ -461,45 +461,4 @@ async fn a_tag_is_proved_by_the_answer_or_where_that_does_not_tell_by_asking() {
     let (outcome, _) = set("d", Proof::Answer).await;
     let error = outcome.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn referrers_need_no_fallback_where_there_is_the_api() {
-    if !require_tool("docker-registry") {
-        return;
-    }
-    let site = Site::usual();
-    let (image, registry) = (sample(), site.pusher().await);
-    push(&registry, &argocd(), &tag("v1"), &image)
-        .await
-        .unwrap();
-    let empty = Bytes::from("{}");
-    let kind = "application/vnd.oci.empty.v1+json";
-    let sbom = Image::artifact(
-        "application/spdx+json",
-        (kind, empty.clone()),
-        vec![],
-        Some(&image),
-    );
-    upload(&registry, &argocd(), &empty).await.unwrap();
-    let media_type = sbom.media_type.as_str().into();
-    registry
-        .put_referrer(&argocd(), &media_type, &sbom.manifest)
-        .await
-        .unwrap();
-    let listed = registry
-        .referrers(&argocd(), &image.digest())
-        .await
-        .unwrap();
-    assert_eq!(listed.len(), 1);
-    assert_eq!(*listed[0].digest(), sbom.digest());
-    let fallback = image.digest().to_string().replace(':', "-");
-    let fallback: ManifestReference = tag(&fallback).into();
-    assert!(
-        registry
-            .head_manifest(&argocd(), &fallback)
-            .await
-            .unwrap()
-            .is_none()
-    );
 }
