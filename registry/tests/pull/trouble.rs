@@ -7,6 +7,7 @@ use airgap_testkit::{
     faults::{Fault, FaultAction},
     image::{Image, digest_of, noise},
     tls::TestCa,
+    upstream::UpstreamRegistry,
 };
 use bytes::Bytes;
 
@@ -140,6 +141,32 @@ async fn a_broken_blob_is_resumed_by_range() {
         .await
         .unwrap();
     assert_eq!(all(body).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_blob_that_is_kept_elsewhere_is_resumed_there() {
+    let content = noise(1 << 20, 4);
+    let elsewhere = UpstreamRegistry::builder()
+        .file("cdn.example/blob", content.clone())
+        .start();
+    let upstream = serving(&sample()).start();
+    let location = format!("{}/cdn.example/blob", elsewhere.url());
+    let redirect = FaultAction::Redirect { location };
+    upstream.fault(Fault::always("GET", "/blobs/", redirect));
+    elsewhere.fault(Fault::once(
+        "GET",
+        "/blob",
+        FaultAction::CutResponse {
+            after_bytes: 300_000,
+        },
+    ));
+    let body = puller(&upstream)
+        .blob(&reference(NAME), &digest_of(&content), 0)
+        .await
+        .unwrap();
+    assert_eq!(all(body).await.unwrap(), content);
+    let statuses: Vec<u16> = elsewhere.log().all().iter().map(|it| it.status).collect();
+    assert_eq!(statuses, [200, 206]);
 }
 
 #[tokio::test]
