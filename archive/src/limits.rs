@@ -18,6 +18,9 @@ pub(crate) const MAX_BLOB: u64 = 1 << 40;
 /// All content together at most: 16 TiB (§3).
 pub(crate) const MAX_CONTENT: u64 = 1 << 44;
 
+/// Frames at most (§7): as many as there are when all content is in entries of 1 MiB, with a frame for each.
+pub(crate) const MAX_FRAMES: usize = (MAX_CONTENT >> 20) as usize;
+
 /// The smallest volume size accepted when writing: room for the largest frame and for the tail (§8).
 pub(crate) const MIN_VOLUME_SIZE: u64 = 8 << 20;
 

@@ -5,7 +5,7 @@
 //! known beforehand and compared, the sizes must fit the files exactly, and each frame must fill its place.
 
 use crate::frame;
-use crate::limits::{FRAME_SIZE, MAX_VOLUMES};
+use crate::limits::{FRAME_SIZE, MAX_FRAMES, MAX_VOLUMES};
 
 /// The skippable frame that holds a seek table, as the seekable format says.
 const SEEK_MAGIC: u32 = 0x184d_2a5e;
@@ -140,11 +140,7 @@ pub(crate) fn parse(
 ) -> Result<(Vec<u64>, Vec<Recorded>), &'static str> {
     let volumes = volume_count(tail, index_sha256)? as usize;
     let frames = frame_count(tail).ok_or("the seek table has no end")?;
-    if frames
-        .checked_mul(12)
-        .is_none_or(|entries| entries > tail.len())
-        || tail.len() != size(frames, volumes)
-    {
+    if frames > MAX_FRAMES || tail.len() != size(frames, volumes) {
         return Err("the tables' sizes contradict each other");
     }
     let lengths: Vec<u64> = tail[TABLE_FIXED..TABLE_FIXED + 8 * volumes]

@@ -133,6 +133,52 @@ fn every_finding_is_listed_not_only_the_first() {
     }
 }
 
+/// Bytes that this thread has read so far; `None` where the system does not count them.
+fn bytes_read() -> Option<u64> {
+    let counted = fs_err::read_to_string("/proc/thread-self/io").ok()?;
+    counted
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "))?
+        .parse()
+        .ok()
+}
+
+#[test]
+fn a_flipped_bit_in_the_number_of_frames_costs_no_memory() {
+    let folder = Folder::new();
+    let path = write(&small(), &folder);
+    let good = fs_err::read(&path).unwrap();
+    // as large as the larger numbers need, and nothing in it
+    let size = 300 << 20;
+    for (count, expected) in [
+        (1_u32 << 24, "no frame table stands before the seek table"),
+        (
+            (1 << 24) + 1,
+            "its seek table lists more frames than a bundle can have",
+        ),
+        (
+            u32::MAX,
+            "its seek table lists more frames than a bundle can have",
+        ),
+    ] {
+        let mut footer = good[good.len() - 9..].to_vec();
+        footer[..4].copy_from_slice(&count.to_le_bytes());
+        let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(size).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(file.file(), &footer, size - 9).unwrap();
+        let before = bytes_read();
+        let error = open(&path).unwrap_err();
+        let read = bytes_read()
+            .zip(before)
+            .map(|(after, before)| after - before);
+        assert!(
+            matches!(&error, Error::Damaged { reason, .. } if reason == expected),
+            "{count}: {error}"
+        );
+        assert!(read.is_none_or(|bytes| bytes < 1 << 20), "{read:?}");
+    }
+}
+
 #[test]
 fn truncation_is_detected_wherever_it_happens() {
     let folder = Folder::new();

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::frame::{self, Decompressor};
 use crate::layout::Layout;
+use crate::limits::MAX_FRAMES;
 use crate::tail::{self, Recorded};
 use crate::volumes::OpenVolume;
 use crate::{Error, Result, Volumes};
@@ -65,27 +66,43 @@ impl Frames {
             let reason = "it does not end as a bundle does: cut off, or followed by other bytes";
             return Err(damaged(&last.path, reason.to_owned()));
         };
-        let size = count
-            .checked_mul(12)
-            .map(|_| tail::size(count, opened.len()) as u64);
-        let Some(start) = size.and_then(|size| last.length.checked_sub(size)) else {
+        // the count is not signed: nothing is reserved by it before it proved possible
+        let size = (count <= MAX_FRAMES).then(|| tail::size(count, opened.len()) as u64);
+        let Some(size) = size else {
+            return Err(damaged(
+                &last.path,
+                "its seek table lists more frames than a bundle can have".to_owned(),
+            ));
+        };
+        let Some(start) = last.length.checked_sub(size) else {
             return Err(damaged(
                 &last.path,
                 "its seek table is larger than the file".to_owned(),
             ));
         };
-        let mut bytes = vec![0; usize::try_from(last.length - start).expect("a table fits memory")];
-        if !last.read_exact(&mut bytes, start)? {
-            return Err(damaged(&last.path, "it shrank while being read".to_owned()));
+        let shrank = || damaged(&last.path, "it shrank while being read".to_owned());
+        let mut fixed = vec![0; tail::fixed_size()];
+        if !last.read_exact(&mut fixed, start)? {
+            return Err(shrank());
         }
-        let (lengths, recorded) = match tail::parse(&bytes, index_sha256) {
-            Ok(parsed) => parsed,
+        match tail::volume_count(&fixed, index_sha256) {
+            Ok(number) if number as usize == opened.len() => {}
+            Ok(_) => {
+                let reason = "its frame table is for another number of volumes";
+                return Err(damaged(&last.path, reason.to_owned()));
+            }
             Err(_) if Self::is_joined(last, count, index_sha256)? => {
                 let reason = "its volumes were joined or renamed; use them as they were written";
                 return Err(damaged(&last.path, reason.to_owned()));
             }
             Err(reason) => return Err(damaged(&last.path, reason.to_owned())),
-        };
+        }
+        let mut bytes = vec![0; usize::try_from(size).expect("a table fits memory")];
+        if !last.read_exact(&mut bytes, start)? {
+            return Err(shrank());
+        }
+        let (lengths, recorded) = tail::parse(&bytes, index_sha256)
+            .map_err(|reason| damaged(&last.path, reason.to_owned()))?;
         for (volume, expected) in opened.iter().zip(&lengths) {
             if volume.length != *expected {
                 let reason = format!("it has {} bytes instead of {expected}", volume.length);
