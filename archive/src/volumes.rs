@@ -64,9 +64,13 @@ impl Volumes {
                 path: listed.to_owned(),
                 source,
             };
-            for entry in listed.read_dir_utf8().map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                let Some((found, number)) = split(Utf8Path::new(entry.file_name())) else {
+            for entry in listed.as_std_path().read_dir().map_err(failed)? {
+                let entry = entry.map_err(failed)?.file_name();
+                // a name that is not UTF-8 is no volume's
+                let Some(entry) = entry.to_str() else {
+                    continue;
+                };
+                let Some((found, number)) = split(Utf8Path::new(entry)) else {
                     continue;
                 };
                 if found != name || number > MAX_VOLUMES {
@@ -76,7 +80,7 @@ impl Volumes {
                 if candidates.len() <= slot {
                     candidates.resize(slot + 1, Vec::new());
                 }
-                candidates[slot].push(folder.join(entry.file_name()));
+                candidates[slot].push(folder.join(entry));
             }
         }
         if candidates.is_empty() {
@@ -237,6 +241,18 @@ mod tests {
             Volumes::locate(&at.join("z.tar.zst"), &[]),
             Err(Error::Io { .. })
         ));
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_passed_over() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let at = Utf8Path::from_path(folder.path()).unwrap();
+        let foreign = std::ffi::OsStr::from_bytes(b"x.tar.zst\xff.002");
+        fs_err::write(folder.path().join(foreign), "").unwrap();
+        fs_err::write(at.join("x.tar.zst.001"), "").unwrap();
+        let volumes = Volumes::locate(&at.join("x.tar.zst.001"), &[]).unwrap();
+        assert_eq!(volumes.paths(), [at.join("x.tar.zst.001")]);
     }
 
     #[test]
