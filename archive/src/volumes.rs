@@ -24,7 +24,7 @@ pub(crate) fn volume_path(base: &Utf8Path, number: u32) -> Utf8PathBuf {
 }
 
 /// Returns the base name and number of a volume's path.
-fn split(path: &Utf8Path) -> Option<(Utf8PathBuf, u32)> {
+pub(crate) fn split(path: &Utf8Path) -> Option<(Utf8PathBuf, u32)> {
     let (base, number) = path.as_str().rsplit_once('.')?;
     let is_number = number.len() == 3 && number.bytes().all(|b| b.is_ascii_digit());
     let number: u32 = is_number.then(|| number.parse().ok()).flatten()?;

@@ -164,8 +164,8 @@ fn a_source_that_cannot_bring_a_blob_leaves_nothing() {
 fn a_killed_run_is_followed_by_a_good_one() {
     let folder = Folder::new();
     let bundle = sample();
-    // what a killed run in volumes leaves behind
-    for number in 1..=3 {
+    // what killed runs in volumes leave behind, some of it removed by the clean-up that was killed too
+    for number in [1, 2, 3, 7, 999] {
         fs_err::write(
             folder.join(&format!(".bundle.tar.zst.{number:03}.partial")),
             "half a frame",

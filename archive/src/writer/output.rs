@@ -13,7 +13,7 @@ use super::WriteOptions;
 use super::target::{At, Target};
 use crate::limits::MAX_VOLUMES;
 use crate::tail::{self, Recorded};
-use crate::volumes::volume_path;
+use crate::volumes::{split, volume_path};
 use crate::{Error, Event, Result, frame};
 
 /// A bundle being written. Dropping it unfinished removes what was written.
@@ -171,17 +171,35 @@ impl Output {
         Ok(())
     }
 
-    /// Removes what a killed run left of further volumes.
+    /// Removes what killed runs left of further volumes, also behind a gap.
     fn remove_leftovers(&self) -> Result<()> {
-        for number in 2..=MAX_VOLUMES {
-            let path = self.temporary(number);
-            match fs_err::remove_file(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
-                Err(source) => return Err(self.failed(&path, source)),
-            }
+        for found in self.names()? {
+            let number = found
+                .strip_prefix('.')
+                .and_then(|found| found.strip_suffix(".partial"))
+                .and_then(|volume| self.number(volume));
+            let Some(path) = number.filter(|n| *n > 1).map(|n| self.temporary(n)) else {
+                continue;
+            };
+            fs_err::remove_file(&path).map_err(|source| self.failed(&path, source))?;
         }
         Ok(())
+    }
+
+    /// Lists the target folder; a name that is not UTF-8 is none of ours.
+    fn names(&self) -> Result<Vec<String>> {
+        let failed = |source| self.failed(&self.folder, source);
+        let mut names = Vec::new();
+        for entry in self.folder.as_std_path().read_dir().map_err(failed)? {
+            names.extend(entry.map_err(failed)?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    /// Returns the number in the name of a volume of this bundle.
+    fn number(&self, found: &str) -> Option<u32> {
+        let (base, number) = split(Utf8Path::new(found))?;
+        (Some(base.as_str()) == self.path.file_name()).then_some(number)
     }
 
     fn current(&mut self) -> &mut Volume {
@@ -298,12 +316,14 @@ impl Output {
 
     /// Drops everything but the first frame.
     pub(super) fn restart(&mut self) -> Result<()> {
-        for volume in self.volumes.drain(1..) {
-            fs_err::remove_file(&volume.temporary).map_err(|source| Error::Io {
+        while self.volumes.len() > 1 {
+            let path = self.current().temporary.clone();
+            fs_err::remove_file(&path).map_err(|source| Error::Io {
                 operation: "remove",
-                path: volume.temporary.clone(),
+                path,
                 source,
             })?;
+            self.volumes.pop();
         }
         self.frames.truncate(1);
         self.places.truncate(1);
@@ -393,8 +413,9 @@ impl Drop for Output {
         if self.finished {
             return;
         }
-        for volume in &self.volumes {
-            // nothing can be done about a failure here, and the next run overwrites the file
+        // the first, which is the lock, goes last: until then no other run writes these names
+        for volume in self.volumes.iter().rev() {
+            // nothing can be done about a failure here, and the next run removes the file
             let _ = fs_err::remove_file(&volume.temporary);
         }
     }
