@@ -253,6 +253,41 @@ fn each_volume_is_reported_when_it_is_begun() {
 }
 
 #[test]
+fn a_volume_that_is_there_is_not_deleted_without_leave() {
+    let folder = Folder::new();
+    for (name, options) in [
+        ("large.tar.zst.002", WriteOptions::default()),
+        (
+            "large.tar.zst.999",
+            WriteOptions {
+                volume_size: Some(SIZE),
+                ..WriteOptions::default()
+            },
+        ),
+    ] {
+        let there = folder.join(name);
+        fs_err::write(&there, "somebody's").unwrap();
+        let target = folder.join("large.tar.zst");
+        let error = large(1).write(&target, &test_key(), &options).unwrap_err();
+        assert!(
+            matches!(&error, Error::Exists { path } if *path == there),
+            "{error}"
+        );
+        assert_eq!(folder.names(), [name]);
+        let options = WriteOptions {
+            overwrite: true,
+            ..options
+        };
+        let written = large(1).write(&target, &test_key(), &options).unwrap();
+        assert_eq!(folder.names().len(), written.paths.len());
+        written
+            .paths
+            .iter()
+            .for_each(|path| fs_err::remove_file(path).unwrap());
+    }
+}
+
+#[test]
 fn replacing_a_larger_set_leaves_no_volume_of_the_old() {
     let folder = Folder::new();
     in_volumes(&large(1), &folder);

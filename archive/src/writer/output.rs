@@ -70,7 +70,7 @@ impl Output {
             places: Vec::new(),
             finished: false,
         };
-        output.refuse_existing()?;
+        output.replaceable()?;
         output.begin_volume(1)?;
         output.remove_leftovers()?;
         // asked after leftovers of a killed run are gone
@@ -86,14 +86,21 @@ impl Output {
         Ok(output)
     }
 
-    fn refuse_existing(&self) -> Result<()> {
-        let exists = |path: &Utf8Path| path.symlink_metadata().is_ok();
-        let found = [self.path.clone(), volume_path(&self.path, 1)]
-            .into_iter()
-            .find(|path| exists(path));
-        match found {
+    /// Returns the files of a bundle that may be replaced, the plain one first; an error where none may.
+    fn replaceable(&self) -> Result<Vec<Utf8PathBuf>> {
+        let mut numbers = Vec::new();
+        for found in self.names()? {
+            let plain = (Some(found.as_str()) == self.path.file_name()).then_some(0);
+            numbers.extend(plain.or_else(|| self.number(&found)));
+        }
+        numbers.sort_unstable();
+        let mut found = numbers.into_iter().map(|number| match number {
+            0 => self.path.clone(),
+            number => volume_path(&self.path, number),
+        });
+        match found.next() {
             Some(path) if !self.overwrite => Err(Error::Exists { path }),
-            _ => Ok(()),
+            first => Ok(first.into_iter().chain(found).collect()),
         }
     }
 
@@ -366,7 +373,7 @@ impl Output {
                 .map_err(|source| self.failed(&volume.temporary, source))?;
         }
 
-        self.refuse_existing()?;
+        let old = self.replaceable()?;
         let finals: Vec<Utf8PathBuf> = if self.volumes.len() == 1 {
             vec![self.path.clone()]
         } else {
@@ -375,36 +382,13 @@ impl Output {
                 .map(|(number, _)| volume_path(&self.path, number))
                 .collect()
         };
-        self.remove_old(&finals)?;
+        remove_old(old, &finals)?;
         for (volume, path) in self.volumes.iter().zip(&finals).rev() {
             fs_err::rename(&volume.temporary, path).map_err(|source| self.failed(path, source))?;
         }
         self.finished = true;
         sync_folder(&self.folder)?;
         Ok((finals, lengths.iter().sum()))
-    }
-
-    /// Removes an old bundle that is being replaced, its first volume first, so that no mixed set ever looks whole.
-    fn remove_old(&self, finals: &[Utf8PathBuf]) -> Result<()> {
-        let volumes = (1..=MAX_VOLUMES).map(|number| volume_path(&self.path, number));
-        for path in std::iter::once(self.path.clone()).chain(volumes) {
-            // a plain file is replaced by the rename itself
-            if finals.len() == 1 && finals[0] == path {
-                continue;
-            }
-            match fs_err::remove_file(&path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => {
-                    return Err(Error::Io {
-                        operation: "remove",
-                        path,
-                        source,
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -419,6 +403,28 @@ impl Drop for Output {
             let _ = fs_err::remove_file(&volume.temporary);
         }
     }
+}
+
+/// Removes an old bundle that is being replaced, its first volume first, so that no mixed set ever looks whole.
+fn remove_old(old: Vec<Utf8PathBuf>, finals: &[Utf8PathBuf]) -> Result<()> {
+    for path in old {
+        // a plain file is replaced by the rename itself
+        if finals.len() == 1 && finals[0] == path {
+            continue;
+        }
+        match fs_err::remove_file(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(Error::Io {
+                    operation: "remove",
+                    path,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn sync_folder(folder: &Utf8Path) -> Result<()> {
