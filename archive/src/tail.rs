@@ -60,6 +60,12 @@ pub(crate) fn volume_head(index_sha256: &[u8; 32], number: u32) -> [u8; VOLUME_H
     head
 }
 
+/// Says whether this is the head of a volume, of whichever bundle and number.
+pub(crate) fn is_volume_head(head: &[u8; VOLUME_HEAD]) -> bool {
+    // magic, length and tag
+    head[..16] == volume_head(&[0; 32], 0)[..16]
+}
+
 fn length_of(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes)
         .expect("a table is far below 4 GiB")

@@ -138,17 +138,26 @@ impl Volumes {
         let mut opened = Vec::new();
         for (number, files) in (2..).zip(&self.candidates[1..]) {
             let expected = tail::volume_head(index_sha256, number);
-            let mut found = None;
+            let mut chosen = None;
             for path in files {
                 let volume = OpenVolume::open(path)?;
                 let mut head = [0; tail::VOLUME_HEAD];
-                if volume.read_exact(&mut head, 0)? && head == expected {
-                    found = Some(volume);
+                let whole = volume.read_exact(&mut head, 0)?;
+                if whole && head == expected {
+                    chosen = Some(Ok(volume));
                     break;
                 }
+                // only of what begins as a volume can it be said that it is another bundle's
+                chosen.get_or_insert(Err(if whole && tail::is_volume_head(&head) {
+                    Error::VolumeForeign { path: volume.path }
+                } else {
+                    Error::Damaged {
+                        volume: volume.path,
+                        reason: "it does not begin as a volume does".to_owned(),
+                    }
+                }));
             }
-            let path = files.first().cloned().unwrap_or_default();
-            opened.push(found.ok_or(Error::VolumeForeign { path })?);
+            opened.extend(chosen.transpose()?);
         }
         Ok(opened)
     }

@@ -134,6 +134,31 @@ fn volumes_of_two_bundles_are_not_mixed() {
 }
 
 #[test]
+fn a_volume_that_does_not_begin_as_one_is_damaged_not_foreign() {
+    let folder = Folder::new();
+    let written = in_volumes(&large(1), &folder);
+    let path = &written.paths[1];
+    let good = fs_err::read(path).unwrap();
+    let zeros = [&[0; 4096][..], &good[4096..]].concat();
+    let flipped = |position: usize| {
+        let mut bad = good.clone();
+        bad[position] ^= 1;
+        bad
+    };
+    let heads = [good[..51].to_vec(), Vec::new(), zeros];
+    // magic, length and tag
+    for bytes in heads.into_iter().chain([0, 4, 8, 15].map(flipped)) {
+        fs_err::write(path, bytes).unwrap();
+        let error = open(&written.paths[0]).unwrap_err();
+        assert!(error.is_trust_failure());
+        assert_eq!(
+            error.to_string(),
+            format!("bundle is damaged: {path}: it does not begin as a volume does")
+        );
+    }
+}
+
+#[test]
 fn swapped_and_renumbered_volumes_are_refused() {
     let folder = Folder::new();
     let written = in_volumes(&large(1), &folder);
