@@ -36,6 +36,15 @@ pub enum Error {
         /// Bytes that were free, where the system said so.
         available: Option<u64>,
     },
+    /// The file system holds no file as large as the bundle, as FAT32 does not beyond 4 GiB; nothing was left under the final name.
+    #[error("{path} grew larger than a file can be on that file system")]
+    FileTooLarge {
+        /// The bundle that was to be written.
+        path: Utf8PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// A bundle or another file is there already and is not overwritten.
     #[error("file exists and is not overwritten: {path}")]
     Exists {
@@ -186,6 +195,7 @@ impl Error {
             | Self::VolumeForeign { .. } => true,
             Self::Io { .. }
             | Self::NoSpace { .. }
+            | Self::FileTooLarge { .. }
             | Self::Exists { .. }
             | Self::InvalidTree { .. }
             | Self::BlobMismatch { .. }

@@ -6,6 +6,7 @@
 
 mod output;
 mod pipeline;
+mod small;
 mod target;
 
 use airgap_signing::{SigningKey, TrustRoot};
@@ -154,7 +155,7 @@ impl ArchiveWriter {
     ) -> Result<Utf8PathBuf> {
         let path = Utf8PathBuf::from(format!("{bundle}.{}.sig", signer.public_key().key_id()));
         let line = signer.sign(index).to_line();
-        output::write_small(&path, line.as_bytes())?;
+        small::write_small(&path, line.as_bytes())?;
         Ok(path)
     }
 }

@@ -1,8 +1,13 @@
 //! What errors about bundles mean.
 
+use std::io;
+
 use airgap_archive::Error;
 
 use crate::error::advice::{Advice, Advise};
+
+/// What to do where a bundle does not fit.
+const MAKE_ROOM: &str = "free space, or write elsewhere with `--output`; what was fetched is kept";
 
 /// What to do with a bundle that is not what was signed.
 const NEW_COPY: &str =
@@ -11,12 +16,14 @@ const NEW_COPY: &str =
 impl Advise for Error {
     fn advise(&self) -> Advice {
         let advice = match self {
+            Self::Io { source, .. } if is_full(source) => Advice::hint(MAKE_ROOM),
             Self::Io { .. }
             | Self::InvalidTree { .. }
             | Self::BlobSource { .. }
             | Self::TooLarge { .. } => Advice::none(),
-            Self::NoSpace { .. } => Advice::hint(
-                "free space, or write elsewhere with `--output`; what was fetched is kept",
+            Self::NoSpace { .. } => Advice::hint(MAKE_ROOM),
+            Self::FileTooLarge { .. } => Advice::hint(
+                "FAT32, as most sticks have it, ends at 4 GiB: write volumes with `--volume-size 4095MiB`",
             ),
             Self::Exists { .. } => Advice::hint("move it away, or write elsewhere with `--output`"),
             Self::BlobMismatch { .. } => Advice::hint(
@@ -51,5 +58,48 @@ impl Advise for Error {
         } else {
             advice
         }
+    }
+}
+
+/// Tells whether a file failed for want of space.
+pub(super) fn is_full(source: &io::Error) -> bool {
+    matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::CommandError;
+
+    #[test]
+    fn a_file_too_large_for_its_disk_names_the_option_that_helps() {
+        let error = CommandError::from(Error::FileTooLarge {
+            path: "/media/stick/x.tar.zst".into(),
+            source: io::ErrorKind::FileTooLarge.into(),
+        });
+        assert_eq!(error.exit_code(), 1);
+        let hint = &error.hints()[0];
+        assert!(hint.contains("`--volume-size 4095MiB`"), "{hint}");
+        assert_eq!(crate::render::parse_size("4095MiB"), Ok(4095 << 20));
+    }
+
+    #[test]
+    fn a_full_disk_has_one_advice_however_it_is_told() {
+        let io = |kind: io::ErrorKind| {
+            let (operation, path) = ("write", "x.sig".into());
+            let source = kind.into();
+            let error = CommandError::from(Error::Io {
+                operation,
+                path,
+                source,
+            });
+            error.hints().to_vec()
+        };
+        assert_eq!(io(io::ErrorKind::StorageFull), [MAKE_ROOM]);
+        assert_eq!(io(io::ErrorKind::QuotaExceeded), [MAKE_ROOM]);
+        assert!(io(io::ErrorKind::NotFound).is_empty());
     }
 }

@@ -3,15 +3,22 @@
 use airgap_bundler::Error;
 
 use crate::error::advice::{Advice, Advise};
+use crate::error::archive::is_full;
+
+/// What to do where cache or bundle do not fit.
+fn make_room() -> Advice {
+    Advice::hint("free space there, or use another folder: `--output`, `--cache`")
+        .and("`airgap cache prune` removes what no release needed lately")
+}
 
 impl Advise for Error {
     fn advise(&self) -> Advice {
         match self {
+            Self::Io { source, .. } if is_full(source) => make_room(),
             Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } => Advice::none(),
             // what the options, the catalog or the lock file say makes no sense; each problem has its remedy
             Self::Catalog(_) => Advice::usage(),
-            Self::NoSpace { .. } => Advice::hint("free space there, or use another folder: `--output`, `--cache`")
-                .and("`airgap cache prune` removes what no release needed lately"),
+            Self::NoSpace { .. } => make_room(),
             Self::WrongContent { .. } => Advice::untrusted()
                 .and("nothing was kept of it; run the same command again, and if it repeats do not trust that source"),
             Self::NotCached { .. } => Advice::hint("run it once without `--offline`, where there is internet"),
@@ -79,5 +86,25 @@ mod tests {
             "{:?}",
             error.hints()
         );
+    }
+
+    #[test]
+    fn a_cache_on_a_full_disk_has_the_advice_of_a_disk_too_small() {
+        let hints = |error: Error| CommandError::from(error).hints().to_vec();
+        let full = |kind: std::io::ErrorKind| {
+            hints(Error::Io {
+                operation: "write",
+                path: "/cache/partial/x".into(),
+                source: kind.into(),
+            })
+        };
+        let too_small = hints(Error::NoSpace {
+            path: "/cache".into(),
+            needed: 2,
+            free: 1,
+        });
+        assert_eq!(full(std::io::ErrorKind::StorageFull), too_small);
+        assert_eq!(full(std::io::ErrorKind::QuotaExceeded), too_small);
+        assert!(full(std::io::ErrorKind::PermissionDenied).is_empty());
     }
 }

@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::WriteOptions;
+use super::small::sync_folder;
 use super::target::{At, Target};
 use crate::limits::MAX_VOLUMES;
 use crate::tail::{self, Recorded};
@@ -110,19 +111,21 @@ impl Output {
     }
 
     fn failed(&self, path: &Utf8Path, source: io::Error) -> Error {
-        if source.kind() == io::ErrorKind::StorageFull
-            || source.kind() == io::ErrorKind::QuotaExceeded
-        {
-            return Error::NoSpace {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace {
                 path: self.path.clone(),
                 needed: self.needed,
                 available: None,
-            };
-        }
-        Error::Io {
-            operation: "write",
-            path: path.to_owned(),
-            source,
+            },
+            io::ErrorKind::FileTooLarge => Error::FileTooLarge {
+                path: self.path.clone(),
+                source,
+            },
+            _ => Error::Io {
+                operation: "write",
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 
@@ -427,32 +430,29 @@ fn remove_old(old: Vec<Utf8PathBuf>, finals: &[Utf8PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn sync_folder(folder: &Utf8Path) -> Result<()> {
-    let synced = fs_err::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| Error::Io {
-        operation: "write",
-        path: folder.to_owned(),
-        source,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
 
-/// Writes a small file so that it is there whole or not at all, replacing an older one.
-pub(super) fn write_small(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| Error::Io {
-        operation: "write",
-        path: path.to_owned(),
-        source,
-    };
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_str().is_empty())
-        .unwrap_or(Utf8Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    sync_folder(folder)
+    use super::*;
+
+    #[test]
+    fn what_the_file_system_cannot_hold_is_told_from_other_failures() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let path = folder.join("x.tar.zst");
+        let mut output = Output::create(&path, [7; 32], &WriteOptions::default(), 1).unwrap();
+        output.write_stored(b"the first frame", &|_| {}).unwrap();
+        let of = |errno: rustix::io::Errno| output.not_written(0, errno.into());
+        let full = of(Errno::NOSPC);
+        assert!(matches!(full, Error::NoSpace { .. }), "{full}");
+        let quota = of(Errno::DQUOT);
+        assert!(matches!(quota, Error::NoSpace { .. }), "{quota}");
+        let error = of(Errno::FBIG);
+        assert!(
+            matches!(&error, Error::FileTooLarge { path: named, .. } if *named == path),
+            "{error}"
+        );
+        assert!(matches!(of(Errno::IO), Error::Io { .. }));
+    }
 }
