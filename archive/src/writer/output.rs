@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 use super::WriteOptions;
 use super::small::sync_folder;
@@ -129,6 +130,18 @@ impl Output {
         }
     }
 
+    /// Says why the first volume could not be locked.
+    fn not_locked(&self, path: &Utf8Path, errno: Errno) -> Error {
+        if errno != Errno::WOULDBLOCK {
+            return self.failed(path, errno.into());
+        }
+        let reason = "another process is writing this bundle";
+        self.failed(
+            &self.path,
+            io::Error::new(io::ErrorKind::WouldBlock, reason),
+        )
+    }
+
     /// Creates a volume's temporary file. The first is locked, so that two runs never write the same bundle.
     fn begin_volume(&mut self, number: u32) -> Result<()> {
         let path = self.temporary(number);
@@ -146,17 +159,8 @@ impl Output {
             if number > 1 {
                 break file;
             }
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-                let source = io::Error::new(
-                    io::ErrorKind::WouldBlock,
-                    "another process is writing this bundle",
-                );
-                Error::Io {
-                    operation: "write",
-                    path: self.path.clone(),
-                    source,
-                }
-            })?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+                .map_err(|errno| self.not_locked(&path, errno))?;
             // between opening and locking, the other process may have renamed the file to its final name
             let same = {
                 use std::os::unix::fs::MetadataExt as _;
@@ -432,8 +436,6 @@ fn remove_old(old: Vec<Utf8PathBuf>, finals: &[Utf8PathBuf]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]
@@ -454,5 +456,18 @@ mod tests {
             "{error}"
         );
         assert!(matches!(of(Errno::IO), Error::Io { .. }));
+    }
+
+    #[test]
+    fn only_a_lock_that_is_held_means_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("x");
+        let create = || Output::create(&path, [7; 32], &WriteOptions::default(), 1);
+        let first = create().unwrap();
+        let cause = |error: Error| std::error::Error::source(&error).unwrap().to_string();
+        let held = cause(create().unwrap_err());
+        assert_eq!(held, "another process is writing this bundle");
+        let other = cause(first.not_locked(&path, Errno::NOLCK));
+        assert!(other.contains("locks"), "{other}");
     }
 }
