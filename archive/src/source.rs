@@ -18,4 +18,10 @@ pub trait BlobSource: Sync {
         let _ = digest;
         Ok(false)
     }
+
+    /// Says that the writer has failed and takes nothing more: whoever waits in [`BlobSource::open`] is to return an error.
+    ///
+    /// Called from the writing thread while others may still be in `open`; they are waited for afterwards. Not called when the
+    /// writer may start over.
+    fn give_up(&self) {}
 }

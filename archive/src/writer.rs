@@ -100,10 +100,10 @@ impl ArchiveWriter {
         report(Event::Advanced {
             bytes: first.len() as u64,
         });
-        let run = |output: &mut Output| {
-            pipeline::run(tree, &layout, options.jobs, source, output, report)
+        let run = |output: &mut Output, again| {
+            pipeline::run(tree, &layout, options.jobs, again, source, output, report)
         };
-        match run(&mut output) {
+        match run(&mut output, false) {
             Err(Error::BlobMismatch { digest }) => {
                 let evicted = source.evict(&digest);
                 let evicted = evicted.map_err(|source| Error::BlobSource {
@@ -121,7 +121,7 @@ impl ArchiveWriter {
                 report(Event::Advanced {
                     bytes: first.len() as u64,
                 });
-                run(&mut output)?;
+                run(&mut output, true)?;
             }
             other => other?,
         }

@@ -1,15 +1,16 @@
-//! A disk that fills up: nothing under the final name, and an error that says how much is needed.
+//! A disk that fills up, or a writer that fails otherwise: nothing under the final name, and an error that says how much is needed.
 
 use std::io::{self, Read};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use airgap_archive::{ArchiveWriter, BlobSource, Error, Role, WriteOptions};
 use airgap_testkit::bundle::{Blobs, FakeBundle, test_key};
 use camino::Utf8PathBuf;
 use oci_spec::image::Digest;
 
-use crate::support::{Folder, OCI, noisy, quiet};
+use crate::support::{DOCKER, Folder, OCI, noisy, quiet};
 
 /// A small file system in memory, unmounted at the end.
 struct SmallDisk(Folder);
@@ -130,4 +131,55 @@ fn a_disk_that_fills_while_writing_leaves_nothing_under_the_final_name() {
             .iter()
             .for_each(|path| fs_err::remove_file(path).unwrap());
     }
+}
+
+/// A source whose largest blob is still on its way, and whose next one cannot be had.
+struct Waiting {
+    largest: u64,
+    given_up: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl BlobSource for Waiting {
+    fn open(&self, _: &Digest, size: u64) -> io::Result<Box<dyn Read + Send>> {
+        if size < self.largest {
+            return Err(io::Error::other("gone"));
+        }
+        let waiting = self.given_up.lock().unwrap();
+        let long = Duration::from_secs(20);
+        let waited = self
+            .changed
+            .wait_timeout_while(waiting, long, |given_up| !*given_up);
+        let heard = !waited.unwrap().1.timed_out();
+        assert!(heard, "nobody says that the writer failed");
+        Err(io::Error::other("given up"))
+    }
+
+    fn give_up(&self) {
+        *self.given_up.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_blob_hears_that_the_writer_failed() {
+    let folder = Folder::new();
+    let bundle = FakeBundle::new("two")
+        .with(Role::Image, OCI, &noisy(3 << 20, 1))
+        .with(Role::Image, DOCKER, &noisy(2 << 20, 2));
+    let source = Waiting {
+        largest: 3 << 20,
+        given_up: Mutex::new(false),
+        changed: Condvar::new(),
+    };
+    let options = WriteOptions {
+        jobs: 2,
+        ..WriteOptions::default()
+    };
+    let path = folder.join("x.tar.zst");
+    let error = ArchiveWriter::create(&path, &bundle.tree, &test_key(), &options, &source, &quiet)
+        .unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "gone", "{error}");
+    assert!(folder.names().is_empty());
 }

@@ -56,12 +56,6 @@ impl Arrivals {
         self.changed.notify_all();
     }
 
-    /// Says that no more blobs will come; whoever waits gets an error.
-    pub(crate) fn give_up(&self) {
-        self.state().given_up = true;
-        self.changed.notify_all();
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
@@ -111,6 +105,12 @@ impl BlobSource for Arrivals {
     fn evict(&self, digest: &Digest) -> io::Result<bool> {
         self.cache.evict(digest).map_err(io::Error::other)?;
         Ok(self.ask_again(digest))
+    }
+
+    /// Says that no more blobs will come, or are needed; whoever waits gets an error.
+    fn give_up(&self) {
+        self.state().given_up = true;
+        self.changed.notify_all();
     }
 }
 

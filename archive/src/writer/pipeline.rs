@@ -10,6 +10,8 @@
 //!
 //! On file systems that fill gaps, as those of sticks do, frames are written in order.
 
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -84,29 +86,40 @@ struct Pipeline<'a> {
     changed: Condvar,
 }
 
-/// Makes and writes all frames after the first.
+/// How frames are made and written.
+#[derive(Clone, Copy)]
+struct Way {
+    jobs: usize,
+    /// As soon as they have a place, not in order.
+    ahead: bool,
+    /// For the second time, after which nothing starts over.
+    again: bool,
+}
+
+/// Makes and writes all frames after the first; `again` says that a wrong blob made the writer start over already.
 pub(super) fn run(
     tree: &BundleTree,
     layout: &Layout,
     jobs: usize,
+    again: bool,
     source: &dyn BlobSource,
     output: &mut Output,
     report: &(dyn Fn(Event) + Sync),
 ) -> Result<()> {
     let ahead = output.keeps_gaps();
-    run_with(tree, layout, jobs, source, output, ahead, report)
+    let way = Way { jobs, ahead, again };
+    run_with(tree, layout, way, source, output, report)
 }
 
 fn run_with(
     tree: &BundleTree,
     layout: &Layout,
-    jobs: usize,
+    way: Way,
     source: &dyn BlobSource,
     output: &mut Output,
-    ahead: bool,
     report: &(dyn Fn(Event) + Sync),
 ) -> Result<()> {
-    let workers = jobs.clamp(1, MAX_WORKERS);
+    let workers = way.jobs.clamp(1, MAX_WORKERS);
     let window = (2 * workers + 2).min(MAX_WINDOW);
     let mut buffers = pool::take(window + workers);
     let scratches = buffers.split_off(window);
@@ -127,7 +140,7 @@ fn run_with(
         source,
         report,
         window,
-        ahead,
+        ahead: way.ahead,
         state: Mutex::new(state),
         changed: Condvar::new(),
     };
@@ -138,15 +151,13 @@ fn run_with(
         }
         // whatever ends the writing also ends the workers
         let _stop = Stop(&pipeline);
-        while let Some((number, made, target)) = pipeline.next_made()? {
-            let length = layout.frames[number].length;
-            let written = match made.compressed {
-                None => target.write_stored(&made.buffer[..length]),
-                Some(size) => target.write_compressed(&made.buffer[..size]),
-            };
-            pipeline.written(number, written, Some(made.buffer))?;
+        let result = pipeline.write();
+        let starts_over = !way.again && matches!(result, Err(Error::BlobMismatch { .. }));
+        if result.is_err() && !starts_over {
+            // a worker may be waiting for a blob, and is itself waited for here
+            source.give_up();
         }
-        Ok(())
+        result
     })
 }
 
@@ -176,6 +187,19 @@ impl<'p> Pipeline<'p> {
         self.changed
             .wait(state)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the frames that workers hand over, until all are written.
+    fn write(&self) -> Result<()> {
+        while let Some((number, made, target)) = self.next_made()? {
+            let length = self.layout.frames[number].length;
+            let written = match made.compressed {
+                None => target.write_stored(&made.buffer[..length]),
+                Some(size) => target.write_compressed(&made.buffer[..size]),
+            };
+            self.written(number, written, Some(made.buffer))?;
+        }
+        Ok(())
     }
 
     /// Waits for a frame that is made and has its place; `None` when all are written.
@@ -323,167 +347,5 @@ impl State<'_> {
     fn covers(&self, frame: usize) -> bool {
         let before = self.known.range(..frame).next_back();
         matches!(before, Some((_, Known::StoredUntil(end))) if frame < *end)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::io::{self, Read};
-
-    use bytes::Bytes;
-    use camino::Utf8Path;
-    use oci_spec::image::{Digest, MediaType};
-
-    use super::*;
-    use crate::tree::Plan;
-    use crate::{Addition, BundleInfo, Role, WriteOptions, digest_of};
-
-    struct Blobs(HashMap<Digest, Bytes>);
-
-    impl BlobSource for Blobs {
-        fn open(&self, digest: &Digest, _: u64) -> io::Result<Box<dyn Read + Send>> {
-            Ok(Box::new(io::Cursor::new(self.0[digest].clone())))
-        }
-    }
-
-    /// Bytes that do not shrink.
-    fn noise(length: usize, mut state: u64) -> Vec<u8> {
-        let next = std::iter::repeat_with(move || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33).to_le_bytes()[0]
-        });
-        next.take(length).collect()
-    }
-
-    /// A tree of blobs that are stored, that shrink, and that share frames, largest first in no order of kind.
-    fn tree() -> (BundleTree, Blobs) {
-        let mut blobs = HashMap::new();
-        let mut layers = Vec::new();
-        for (number, size) in [(1, 9), (2, 30), (3, 14), (4, 13), (5, 31), (6, 2), (7, 2)] {
-            let size = (size << 20) + 77;
-            let content = if number % 3 == 2 {
-                (0..size)
-                    .map(|at| (at as u64 / 1000 % 251).to_le_bytes()[0])
-                    .collect()
-            } else {
-                noise(size, number)
-            };
-            layers.push(Bytes::from(content));
-        }
-        layers.extend((0..40).map(|number| Bytes::from(noise(100_000 + number, 99))));
-        let layers: Vec<_> = layers
-            .into_iter()
-            .map(|content| {
-                let (digest, size) = (digest_of(&content), content.len());
-                blobs.insert(digest.clone(), content);
-                serde_json::json!({"mediaType": "x/layer", "digest": digest, "size": size})
-            })
-            .collect();
-        let mut tree = BundleTree::new(BundleInfo {
-            name: "test".to_owned(),
-            edition: "test".to_owned(),
-            version: "1.0.0".to_owned(),
-            release: 1,
-            platform: "all".to_owned(),
-            created: jiff::Timestamp::UNIX_EPOCH,
-            expires: None,
-            installer_sha256: None,
-            delta: None,
-        });
-        let config = tree.add_blob(Bytes::from_static(b"{}"));
-        let manifest = serde_json::json!({
-            "schemaVersion": 2, "layers": layers,
-            "config": {"mediaType": "x/config", "digest": config, "size": 2},
-        });
-        tree.add(Addition {
-            manifest: serde_json::to_vec(&manifest).unwrap().into(),
-            media_type: MediaType::ImageManifest,
-            role: Role::Image,
-            name: Some("a/b:1".to_owned()),
-            subject: None,
-            platform: None,
-        })
-        .unwrap();
-        (tree, Blobs(blobs))
-    }
-
-    #[test]
-    fn in_order_or_not_with_any_number_of_workers_the_bytes_are_the_same() {
-        let (tree, blobs) = tree();
-        let Plan { layout, .. } = tree.plan().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Utf8Path::from_path(folder.path()).unwrap();
-        let mut first = None;
-        for (jobs, ahead, volume_size) in [
-            (1, false, None),
-            (3, false, None),
-            (1, true, None),
-            (2, true, None),
-            (8, true, None),
-            (1, false, Some(16 << 20)),
-            (8, true, Some(16 << 20)),
-        ] {
-            let path = folder.join(format!("{jobs}-{ahead}-{volume_size:?}.tar.zst"));
-            let options = WriteOptions {
-                volume_size,
-                ..WriteOptions::default()
-            };
-            let mut output = Output::create(&path, [7; 32], &options, 1).unwrap();
-            output.write_stored(b"the first frame", &|_| {}).unwrap();
-            let advanced = std::sync::atomic::AtomicU64::new(0);
-            let report = |event| {
-                if let Event::Advanced { bytes } = event {
-                    advanced.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-                }
-            };
-            run_with(&tree, &layout, jobs, &blobs, &mut output, ahead, &report).unwrap();
-            let (paths, _) = output.finish(&|_| {}).unwrap();
-            let content: u64 = layout.frames[1..]
-                .iter()
-                .map(|frame| frame.length as u64)
-                .sum();
-            assert_eq!(advanced.into_inner(), content);
-            let bytes: Vec<Vec<u8>> = paths
-                .iter()
-                .map(|path| fs_err::read(path).unwrap())
-                .collect();
-            match (&first, volume_size) {
-                (None, _) => first = Some(bytes),
-                (Some(first), None) => assert_eq!(&bytes, first, "{jobs} jobs, ahead: {ahead}"),
-                (Some(_), Some(_)) if !ahead => first = Some(bytes),
-                (Some(first), Some(_)) => assert_eq!(&bytes, first, "{jobs} jobs in volumes"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_blob_that_is_not_what_it_should_be_ends_all_workers() {
-        let (tree, mut blobs) = tree();
-        let Plan { layout, .. } = tree.plan().unwrap();
-        let last = layout
-            .pieces
-            .iter()
-            .rfind(|piece| piece.is_large())
-            .unwrap();
-        let digest = last.digest.clone();
-        blobs
-            .0
-            .insert(digest.clone(), Bytes::from(noise(1 << 20, 5)));
-        let folder = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(folder.path())
-            .unwrap()
-            .join("b.tar.zst");
-        for ahead in [false, true] {
-            let mut output = Output::create(&path, [7; 32], &WriteOptions::default(), 1).unwrap();
-            output.write_stored(b"the first frame", &|_| {}).unwrap();
-            let error =
-                run_with(&tree, &layout, 4, &blobs, &mut output, ahead, &|_| {}).unwrap_err();
-            assert!(matches!(error, Error::BlobMismatch { digest: found } if found == digest));
-            output.restart().unwrap();
-            assert_eq!(output.placed(), 1);
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use airgap_archive::{ArchiveWriter, BundleTree, WriteOptions, Written};
+use airgap_archive::{ArchiveWriter, BlobSource as _, BundleTree, WriteOptions, Written};
 use airgap_registry::{Pace, Puller};
 use airgap_signing::SigningKey;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
