@@ -159,26 +159,40 @@ impl Cache {
             if self.contains(digest, size) {
                 return Ok(None);
             }
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&partial)
-                .map_err(Error::io("create", &partial))?;
-            match file.try_lock() {
-                Ok(()) if same_file(&file, &partial) => {
+            match self.claim(digest, size)? {
+                Claim::Ours(file) => {
                     let incoming = Incoming::new(file, digest.clone(), size, blob, partial);
                     let resumed = tokio::task::spawn_blocking(move || incoming.resume()).await;
                     return resumed
                         .expect("hashing a partial file does not panic")
                         .map(Some);
                 }
-                // Finished or removed between the opening and the lock: look again.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_POLL).await,
-                Err(TryLockError::Error(error)) => return Err(Error::io("lock", partial)(error)),
+                Claim::Changed => {}
+                Claim::Taken => tokio::time::sleep(LOCK_POLL).await,
             }
+        }
+    }
+
+    /// Opens and locks the partial file of a blob.
+    fn claim(&self, digest: &Digest, size: Option<u64>) -> Result<Claim> {
+        let partial = self.partial_path(digest)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&partial)
+            .map_err(Error::io("create", &partial))?;
+        match file.try_lock() {
+            Ok(()) if !same_file(&file, &partial) => Ok(Claim::Changed),
+            // Named by its lock's last holder just before this file was made: nothing is left to receive.
+            Ok(()) if self.contains(digest, size) => {
+                fs_err::remove_file(&partial).map_err(Error::io("remove", partial))?;
+                Ok(Claim::Changed)
+            }
+            Ok(()) => Ok(Claim::Ours(file)),
+            Err(TryLockError::WouldBlock) => Ok(Claim::Taken),
+            Err(TryLockError::Error(error)) => Err(Error::io("lock", partial)(error)),
         }
     }
 
@@ -218,6 +232,16 @@ impl Cache {
     }
 }
 
+/// What came of the attempt to lock a blob's partial file.
+enum Claim {
+    /// It is locked.
+    Ours(File),
+    /// Another task or process has it.
+    Taken,
+    /// It was finished or removed meanwhile: the blob is to be looked for again.
+    Changed,
+}
+
 /// A digest's file name. Only sha256 is cached: every digest of `images.lock` and of a bundle is one.
 fn file_name(digest: &Digest) -> Result<&str> {
     digest::sha256_hex(digest).ok_or_else(|| Error::Unusable {
@@ -253,4 +277,23 @@ fn same_file(file: &File, path: &Utf8Path) -> bool {
         return false;
     };
     (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_finished_between_the_look_and_the_lock_is_not_received_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Utf8Path::from_path(dir.path()).unwrap()).unwrap();
+        let digest = cache.insert(b"just now").unwrap();
+        for size in [None, Some(8)] {
+            let claim = cache.claim(&digest, size).unwrap();
+            assert!(matches!(claim, Claim::Changed));
+            assert!(!cache.partial_path(&digest).unwrap().exists());
+        }
+        let claim = cache.claim(&digest_of(b"later"), None).unwrap();
+        assert!(matches!(claim, Claim::Ours(_)));
+    }
 }
