@@ -1,8 +1,11 @@
 //! What a bad upstream, a bad disk or a stale lock does to a bundle: a clear message, and nothing lost.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
-use airgap_bundler::{Cache, Error, Event, bundle, digest_of};
+use airgap_bundler::{Cache, Error, Event, Stage, bundle, digest_of};
 use airgap_testkit::faults::{Fault, FaultAction};
 use camino::Utf8PathBuf;
 use oci_spec::image::Digest;
@@ -346,11 +349,14 @@ impl SmallDisk {
     fn fill_to(&self, free: u64) {
         let stat = rustix::fs::statvfs(self.0.as_std_path()).unwrap();
         let filler = (stat.f_bavail * stat.f_frsize).saturating_sub(free);
-        fs_err::write(
+        let result = fs_err::write(
             self.0.join("filler"),
             vec![0; usize::try_from(filler).unwrap()],
-        )
-        .unwrap();
+        );
+        // whoever else wrote meanwhile has helped to fill it
+        if let Err(error) = result {
+            assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
+        }
     }
 }
 
@@ -391,11 +397,14 @@ async fn a_disk_that_fills_up_while_bundling_leaves_the_cache_intact_and_the_nex
     };
     let output = disk.0.join("bundle.tar.zst");
     let cache = world.cache();
-    // The disk is filled by somebody else after the free space was asked.
-    let report = |event: Event| {
-        if let Event::Archive(airgap_archive::Event::Started { .. }) = event {
+    // The disk is filled by somebody else after the free space was asked, and before the first blob is whole.
+    let writing = AtomicBool::new(false);
+    let report = |event: Event| match event {
+        Event::Stage { stage, .. } => writing.store(stage == Stage::Write, Ordering::Relaxed),
+        Event::Received { .. } if writing.swap(false, Ordering::Relaxed) => {
             disk.fill_to(256 << 10);
         }
+        _ => {}
     };
     let result = bundle(
         &world.request(&output),
@@ -436,7 +445,12 @@ async fn a_cache_on_a_full_disk_says_so_and_goes_on_later() {
     let output = world.path("bundle.tar.zst");
     let cache = std::sync::Arc::new(Cache::open(&disk.0.join("cache")).unwrap());
     let report = |event: Event| {
-        if let Event::Archive(airgap_archive::Event::Started { .. }) = event {
+        // reported after the free space was asked, and before anything is fetched
+        if let Event::Stage {
+            stage: Stage::Write,
+            ..
+        } = event
+        {
             disk.fill_to(512 << 10);
         }
     };
