@@ -13,7 +13,7 @@ use airgap_registry::{BlobBody, MAX_MANIFEST_BYTES, Puller};
 
 use crate::{
     cache::{Cache, Incoming},
-    digest::digest_of,
+    digest::{self, digest_of},
     error::{Error, Result},
     event::{Event, Report},
     manifest::Manifest,
@@ -83,6 +83,24 @@ impl<'a> Fetcher<'a> {
         bytes
             .map(Into::into)
             .ok_or_else(|| not_cached(&wanted.object, &wanted.digest))
+    }
+
+    /// Brings a blob into the cache and returns its size; what was there before is hashed, and fetched anew if it rotted.
+    pub(crate) async fn sound_blob(&self, wanted: &Wanted) -> Result<u64> {
+        let digest = &wanted.digest;
+        if let Some(file) = self.cache.open_blob(digest)? {
+            let path = self.cache.root().to_owned();
+            let hash = move || digest::hash_reader(file).map_err(Error::io("read", path));
+            let (actual, size) = blocking(hash).await?;
+            if actual == *digest {
+                return Ok(size);
+            }
+            self.cache.evict(digest)?;
+        }
+        self.blob(wanted).await?;
+        self.cache
+            .size(digest)
+            .ok_or_else(|| not_cached(&wanted.object, digest))
     }
 
     /// Brings a blob into the cache, trying its sources in order.

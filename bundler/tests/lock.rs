@@ -213,6 +213,52 @@ async fn an_image_of_the_releases_list_that_the_catalog_does_not_name_is_a_probl
 }
 
 #[tokio::test]
+async fn a_rotten_file_of_the_cache_is_fetched_anew() {
+    let (dir, cache) = cache();
+    let upstream = upstream().start();
+    let puller = puller(&upstream);
+    let first = lock_over(&catalog(), None, &cache, &puller).await.unwrap();
+    let images = format!("{RUNTIME}\n");
+    for sound in [&release_archive()[..], images.as_bytes()] {
+        let digest = digest_of(sound);
+        let path = root(&dir).join("blobs/sha256").join(digest.digest());
+        let mut flipped = sound.to_vec();
+        flipped[0] ^= 1;
+        for rotten in [b"".to_vec(), flipped] {
+            fs_err::write(&path, rotten).unwrap();
+            let again = lock_over(&catalog(), None, &cache, &puller).await.unwrap();
+            assert!(again.lock == first.lock, "as it was locked before");
+            assert!(fs_err::read(&path).unwrap() == sound, "the cache is sound");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotten_list_of_the_release_does_not_pass_for_a_complete_one() {
+    let (dir, cache) = cache();
+    let upstream = upstream().start();
+    let list = format!("{RUNTIME}\ndocker.io/rancher/hardened-etcd:v3\n");
+    let sums = format!(
+        "{}  rke2.linux-amd64.tar.gz\n{}  rke2-images-core.linux-amd64.txt\n",
+        digest_of(&release_archive()).digest(),
+        digest_of(list.as_bytes()).digest()
+    );
+    let digest = cache.insert(list.as_bytes()).unwrap();
+    let path = root(&dir).join("blobs/sha256").join(digest.digest());
+    fs_err::write(&path, "").unwrap();
+    upstream.put_file(&release_file("rke2-images-core.linux-amd64.txt"), list);
+    upstream.put_file(&release_file("sha256sum-amd64.txt"), sums);
+    let error = lock_over(&catalog(), None, &cache, &puller(&upstream))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("docker.io/rancher/hardened-etcd:v3"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_chart_may_come_from_a_registry() {
     let archive = chart("argo-cd", "10.1.1");
     let artifact = Image::artifact(

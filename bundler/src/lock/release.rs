@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use airgap_manifests::{ImageName, ImageReference, LockedFile, Release, ReleaseFile, WantedImage};
 use airgap_registry::Puller;
 use futures_util::StreamExt as _;
+use oci_spec::image::Digest;
 use url::Url;
 
 use super::Resolver;
@@ -49,7 +50,8 @@ impl Resolver<'_> {
             {
                 Ok(Some(entry)) => {
                     if file.name.starts_with("rke2-images") {
-                        errors.extend(self.check_list(file, &entry, images).err());
+                        let checked = self.check_list(release, file, &entry, images).await;
+                        errors.extend(checked.err());
                     }
                     locked.push(entry);
                 }
@@ -93,16 +95,8 @@ impl Resolver<'_> {
             .get(&file.platform)
             .and_then(|list| list.get(&file.name));
         if let Some(digest) = listed {
-            let url = parse(&file.url)?;
-            let object = format!("{} of RKE2 {}", file.name, release.version);
-            let wanted = Wanted {
-                object,
-                digest: digest.clone(),
-                size: None,
-                sources: vec![Source::Url(url)],
-            };
-            self.fetcher.blob(&wanted).await?;
-            let size = self.fetcher.cache.size(digest);
+            let wanted = wanted(release, file, digest)?;
+            let size = Some(self.fetcher.sound_blob(&wanted).await?);
             let source = Some("the release's own sha256sum file".to_owned());
             return Ok(Some(LockedFile {
                 url: file.url.clone(),
@@ -134,15 +128,18 @@ impl Resolver<'_> {
     }
 
     /// Compares one of the release's image lists with what the catalog names.
-    fn check_list(&self, file: &ReleaseFile, entry: &LockedFile, images: &Names) -> Result<()> {
+    async fn check_list(
+        &self,
+        release: &Release,
+        file: &ReleaseFile,
+        entry: &LockedFile,
+        images: &Names,
+    ) -> Result<()> {
         let Some(digest) = &entry.sha256 else {
             return Ok(());
         };
-        let bytes = self
-            .fetcher
-            .cache
-            .read(digest, MAX_SMALL_FILE)?
-            .unwrap_or_default();
+        let wanted = wanted(release, file, digest)?;
+        let bytes = self.fetcher.read(&wanted, MAX_SMALL_FILE).await?;
         let text = String::from_utf8_lossy(&bytes);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let missing: Vec<Error> = lines
@@ -175,6 +172,16 @@ impl Resolver<'_> {
             source: Some(source.to_owned()),
         })
     }
+}
+
+/// A file that the release's checksums name.
+fn wanted(release: &Release, file: &ReleaseFile, digest: &Digest) -> Result<Wanted> {
+    Ok(Wanted {
+        object: format!("{} of RKE2 {} ({})", file.name, release.version, file.url),
+        digest: digest.clone(),
+        size: None,
+        sources: vec![Source::Url(parse(&file.url)?)],
+    })
 }
 
 /// Reads a file of which no digest is known yet.
