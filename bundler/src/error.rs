@@ -74,6 +74,18 @@ pub enum Error {
         object: String,
         /// The locked digest.
         digest: Digest,
+        /// The registry's or server's answer, which names it.
+        #[source]
+        source: Box<airgap_registry::Error>,
+    },
+    /// What a component of the catalog names is not at its source; no lock can mend that.
+    #[error("{object} is not where its component says")]
+    Misplaced {
+        /// The image, chart or file.
+        object: String,
+        /// The registry's or server's answer, which names it.
+        #[source]
+        source: Box<airgap_registry::Error>,
     },
     /// Something that is fetched is not what its media type or name says.
     #[error("{object} cannot be carried: {reason}")]
@@ -120,6 +132,19 @@ impl Error {
             operation: "ask the free space of",
             path: path.to_path_buf(),
             source,
+        }
+    }
+
+    /// Turns what is not there, while it is being locked, into a mistake of the catalog.
+    pub(crate) fn while_locking(self) -> Self {
+        match self {
+            Self::Vanished { object, source, .. } => Self::Misplaced { object, source },
+            Self::Fetch { object, source }
+                if matches!(*source, airgap_registry::Error::NotFound { .. }) =>
+            {
+                Self::Misplaced { object, source }
+            }
+            other => other,
         }
     }
 

@@ -228,9 +228,10 @@ fn not_cached(object: &str, digest: &Digest) -> Error {
 fn failed(object: &str, digest: &Digest, error: airgap_registry::Error) -> Error {
     let object = object.to_owned();
     match error {
-        airgap_registry::Error::NotFound { .. } => Error::Vanished {
+        error @ airgap_registry::Error::NotFound { .. } => Error::Vanished {
             object,
             digest: digest.clone(),
+            source: Box::new(error),
         },
         airgap_registry::Error::DigestMismatch { expected, got, .. } => Error::WrongContent {
             object,

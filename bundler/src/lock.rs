@@ -210,8 +210,10 @@ impl Resolver<'_> {
                 Ok(Entry::Image(image)) => lock.images.push(image),
                 Ok(Entry::Chart(chart)) => lock.charts.push(chart),
                 Ok(Entry::Files(files)) => lock.files.extend(files),
-                Err(Error::Several(several)) => errors.extend(several),
-                Err(error) => errors.push(error),
+                Err(Error::Several(several)) => {
+                    errors.extend(several.into_iter().map(Error::while_locking));
+                }
+                Err(error) => errors.push(error.while_locking()),
             }
             (self.fetcher.report)(Event::Done { object });
         }

@@ -259,6 +259,45 @@ async fn a_rotten_list_of_the_release_does_not_pass_for_a_complete_one() {
 }
 
 #[tokio::test]
+async fn what_is_not_at_its_source_is_the_catalogs_mistake() {
+    let missing = || FaultAction::Status {
+        code: 404,
+        retry_after: None,
+    };
+    let layer = two_platforms(1);
+    // a file that the release's checksums name, a tag, a child of an index, a chart
+    for (path, named, host) in [
+        (
+            "rke2\\.linux-amd64\\.tar\\.gz$".to_owned(),
+            "https://",
+            "github.com",
+        ),
+        ("argocd/manifests/v3".to_owned(), ARGOCD, "quay.io"),
+        (child(&layer, 0).to_string(), ARGOCD, "quay.io"),
+        ("\\.tgz$".to_owned(), CHART, "charts.example"),
+    ] {
+        let (_dir, cache) = cache();
+        let upstream = upstream().start();
+        upstream.fault(Fault::always("GET", &path, missing()));
+        upstream.fault(Fault::always("HEAD", &path, missing()));
+        let error = lock_over(&catalog(), None, &cache, &puller(&upstream))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Misplaced { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains(named) && text.ends_with("is not where its component says"),
+            "{text}"
+        );
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            cause.contains(host) || cause.contains("127.0.0.1"),
+            "{cause}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_chart_may_come_from_a_registry() {
     let archive = chart("argo-cd", "10.1.1");
     let artifact = Image::artifact(

@@ -24,6 +24,7 @@ impl Advise for Error {
             Self::NotCached { .. } => Advice::hint("run it once without `--offline`, where there is internet"),
             Self::Fetch { source, .. } => source.advise(),
             Self::Vanished { .. } => Advice::hint("`airgap lock` resolves it anew; review what changed"),
+            Self::Misplaced { .. } => Advice::hint("correct the component's URL or reference; its publisher may have moved or withdrawn it"),
             Self::Archive(error) => error.advise(),
             Self::WrittenDamaged { .. } => Advice::untrusted()
                 .and("the disk does not keep what is written to it: write to another one with `--output`"),
@@ -106,5 +107,19 @@ mod tests {
         assert_eq!(full(std::io::ErrorKind::StorageFull), too_small);
         assert_eq!(full(std::io::ErrorKind::QuotaExceeded), too_small);
         assert!(full(std::io::ErrorKind::PermissionDenied).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_at_its_source_is_the_catalogs_to_correct() {
+        let error = CommandError::from(Error::Misplaced {
+            object: "quay.io/x:1".into(),
+            source: Box::new(airgap_registry::Error::NotFound {
+                host: "quay.io".into(),
+                object: "quay.io/x:1".into(),
+            }),
+        });
+        let hint = &error.hints()[0];
+        assert!(hint.contains("the component's URL or reference"), "{hint}");
+        assert!(error.causes().join("\n").contains("is not at quay.io"));
     }
 }
