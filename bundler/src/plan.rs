@@ -117,10 +117,10 @@ pub fn plan(request: &BundleRequest<'_>, cache: &Cache) -> Result<BundlePlan> {
             size,
         ));
     }
-    let mut shared = 0;
+    let mut shared = 0_u64;
     for image in &edition.images {
         let (item, again) = ledger.image(image)?;
-        shared += again;
+        shared = shared.saturating_add(again);
         items.push(item);
     }
     items.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
@@ -222,16 +222,18 @@ impl Ledger<'_> {
         let Some(blobs) = self.known_blobs(&name, image)? else {
             return Ok((item(self.locked_size(image), 0), 0));
         };
-        let (mut bytes, mut cached, mut again) = (0, 0, 0);
+        let (mut bytes, mut cached, mut again) = (0_u64, 0_u64, 0_u64);
+        // sizes are what a manifest says, whoever made it
         for (digest, size) in blobs {
-            bytes += size;
+            bytes = bytes.saturating_add(size);
             if self.cache.contains(&digest, Some(size)) {
-                cached += size;
+                cached = cached.saturating_add(size);
                 if !self.counted.insert(digest) {
-                    again += size;
+                    again = again.saturating_add(size);
                 }
             } else {
-                cached += self.cache.partial_bytes(&digest).min(size);
+                let partial = self.cache.partial_bytes(&digest).min(size);
+                cached = cached.saturating_add(partial);
             }
         }
         Ok((item(Some(bytes), cached), again))

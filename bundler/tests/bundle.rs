@@ -80,6 +80,28 @@ async fn offline_needs_nothing_but_the_cache() {
 }
 
 #[tokio::test]
+async fn sizes_that_no_disk_has_do_not_overflow_a_plan() {
+    let mut world = World::new().await;
+    let (output, cache) = (world.path("bundle.tar.zst"), world.cache());
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let blob = |content: &[u8]| serde_json::json!({"mediaType": "x/y", "digest": digest_of(content), "size": u64::MAX});
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type,
+        "config": blob(b"config"), "layers": [blob(b"one"), blob(b"two")],
+    });
+    let digest = cache.insert(manifest.to_string().as_bytes()).unwrap();
+    for name in [DOCKER, ARGOCD] {
+        let mut images = world.lock.images.iter_mut();
+        let image = images.find(|image| image.name.to_string() == name).unwrap();
+        image.index = Some(digest.clone());
+        let locked = image.platforms.get_mut("linux/amd64").unwrap();
+        locked.digest = digest.clone();
+    }
+    let plan = plan(&world.request(&output), &cache).unwrap();
+    assert_eq!(plan.total_bytes, u64::MAX);
+}
+
+#[tokio::test]
 async fn a_plan_is_inert_and_knows_what_is_cached() {
     let world = World::new().await;
     let (output, cache) = (world.path("bundle.tar.zst"), world.cache());
