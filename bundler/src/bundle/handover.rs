@@ -95,6 +95,10 @@ impl Prepared {
             key.sign(&self.content).to_line().as_bytes(),
             0o644,
         )?;
+        // both names outlast a crash from here on
+        fs_err::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(Error::io("write", folder))?;
         let (name, bundle) = (&self.file_name, bundle.file_name().unwrap_or_default());
         let install = format!("install -m 0755 {name} /usr/local/bin/airgap");
         let verify = format!("airgap verify {bundle} --key airgap.pub");
