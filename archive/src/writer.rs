@@ -31,7 +31,7 @@ pub struct WriteOptions {
     pub volume_size: Option<u64>,
     /// Threads that read, hash and compress, 8 at most; the bytes written do not depend on it.
     pub jobs: usize,
-    /// Replaces an existing bundle of that name instead of refusing.
+    /// Replaces an existing bundle of that name, plain or in volumes, instead of refusing.
     pub overwrite: bool,
 }
 
@@ -66,7 +66,7 @@ impl ArchiveWriter {
     /// Signs the tree's index and writes the bundle to `path` (`….tar.zst`), or to `path.001`, … in volumes.
     ///
     /// Written under temporary names in the target folder (`.<name>.001.partial`), synced, and renamed last volume
-    /// first, so a crash leaves nothing under the final name or everything; what a killed run left is overwritten by
+    /// first, so a crash leaves nothing under the final name or everything; what a killed run left is removed by
     /// the next. A blob that does not hash right is evicted from the source once, and the writing starts over behind
     /// the first frame; the second time it is an error.
     pub fn create(
