@@ -18,11 +18,12 @@ impl SiteRegistry {
     /// `false` says nothing: this account may not list, the registry has no lists, it was slow, or there are repositories. Blobs that no
     /// manifest refers to may be there all the same.
     ///
-    /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API, for which a robot account needs
-    /// `repository: list`; unverified, but only an empty list counts, and after any other answer each tag is asked for). A plain registry is
-    /// asked for its catalog (distribution's HTTP API v2, "Listing Repositories") and has to be empty as a whole: to find one project's place
-    /// in the list it would walk through all before that. A registry that lists nothing of what this account may pull would be taken for
-    /// empty, and its tags set unasked; none that takes HTTP Basic is known to.
+    /// Harbor is asked for the project's repositories (`GET /projects/{project_name}/repositories` of its API), for which a robot account
+    /// needs `repository: list`; who has that gets all of them (`ListRepositories` in Harbor's `src/server/v2.0/handler/repository.go`: read
+    /// there, tried on the stand-in only). A plain registry is asked for its catalog (distribution's HTTP API v2, "Listing Repositories") and
+    /// has to be empty as a whole: to find one project's place in the list it would walk through all before that. Only an empty list counts;
+    /// after any other answer each tag is asked for. A registry that lists nothing of what this account may pull would be taken for empty,
+    /// and its tags set unasked; none that takes HTTP Basic is known to.
     pub async fn lists_nothing(&self) -> bool {
         let (path, names) = match self.shared.flavour {
             Flavour::Harbor { .. } => {
