@@ -95,6 +95,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The catalog has no such edition or add-on, or they exclude each other; each problem carries its remedy.
+    #[error("{}", lines("the edition cannot be bundled", .0))]
+    Choice(Vec<airgap_manifests::Problem>),
     /// The catalog and its lock do not agree, or something is not locked; each problem carries its place and its remedy.
     #[error("{}", lines("the edition cannot be bundled", .0))]
     Catalog(Vec<airgap_manifests::Problem>),

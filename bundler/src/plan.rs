@@ -85,7 +85,8 @@ pub struct BundlePlan {
 /// Resolves the edition against the lock and lists what a bundle of it would carry.
 ///
 /// # Errors
-/// [`Error::Catalog`] with every image, chart or file that is referred to but not locked, each with its remedy.
+/// [`Error::Choice`] for an edition or add-on that does not exist; [`Error::Catalog`] with every image, chart or file that is referred to but
+/// not locked, each with its remedy.
 pub fn plan(request: &BundleRequest<'_>, cache: &Cache) -> Result<BundlePlan> {
     let edition = resolved(request)?;
     let mut ledger = Ledger {
@@ -160,6 +161,10 @@ fn generated_chart(chart: &ResolvedChart) -> PlanItem {
 
 /// Resolves the edition of a request, and compares it with what its charts were rendered to; every problem at once.
 pub(crate) fn resolved(request: &BundleRequest<'_>) -> Result<ResolvedEdition> {
+    request
+        .catalog
+        .chosen(request.edition, request.with, None)
+        .map_err(Error::Choice)?;
     request
         .catalog
         .check_accepted(request.edition, request.with, request.accepted)

@@ -131,7 +131,7 @@ async fn a_plan_is_inert_and_knows_what_is_cached() {
             },
             &cache
         ),
-        Err(Error::Catalog(_))
+        Err(Error::Choice(_))
     ));
 }
 

@@ -15,9 +15,10 @@ impl Advise for Error {
     fn advise(&self) -> Advice {
         match self {
             Self::Io { source, .. } if is_full(source) => make_room(),
-            Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } => Advice::none(),
-            // what the options, the catalog or the lock file say makes no sense; each problem has its remedy
-            Self::Catalog(_) => Advice::usage(),
+            Self::Io { .. } | Self::CacheBusy { .. } | Self::Unusable { .. } | Self::Catalog(_) => {
+                Advice::none()
+            }
+            Self::Choice(_) => Advice::usage(),
             Self::NoSpace { .. } => make_room(),
             Self::WrongContent { .. } => Advice::untrusted()
                 .and("nothing was kept of it; run the same command again, and if it repeats do not trust that source"),
