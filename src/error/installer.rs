@@ -105,15 +105,10 @@ impl Advise for ConnectionError {
             Self::Unreachable { address, .. } => Advice::hint(format!(
                 "check that the host is up and that {address} is right: `ssh.address` and `ssh.port` in the inventory"
             )),
-            Self::HostKey { .. } => Advice::none()
-                .and("if this is a new host: `airgap inventory scan-keys` shows its key, to compare on its console")
-                .and("if the host was not reinstalled, somebody may stand between: do not go on"),
-            Self::Login { user, .. } => Advice::hint(format!(
-                "let {user} in with the key that `ssh.keyPath` names, or with one in the SSH agent"
-            )),
-            Self::Sudo { user, .. } => Advice::hint(format!(
-                "let {user} use sudo on that host, and name its password under `sudo.password` if it needs one"
-            )),
+            Self::HostKey { .. } | Self::Login { .. } | Self::Sudo { .. } => self
+                .remedies()
+                .into_iter()
+                .fold(Advice::none(), Advice::and),
             Self::Lost { .. } => Advice::hint(AGAIN),
             Self::DiskFull { path, .. } => Advice::hint(format!(
                 "free space under {path} on that host, then run the same command again"

@@ -147,6 +147,24 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
+    /// Says what lets this host in, where it is there but does not; empty where that is not what failed.
+    #[must_use]
+    pub fn remedies(&self) -> Vec<String> {
+        match self {
+            Self::HostKey { .. } => vec![
+                "if this is a new host: `airgap inventory scan-keys` shows its key, to compare on its console".to_owned(),
+                "if the host was not reinstalled, somebody may stand between: do not go on".to_owned(),
+            ],
+            Self::Login { user, .. } => vec![format!(
+                "let {user} in with the key that `ssh.keyPath` names, or with one in the SSH agent"
+            )],
+            Self::Sudo { user, .. } => vec![format!(
+                "let {user} use sudo on that host, and name its password under `sudo.password` if it needs one"
+            )],
+            _ => Vec::new(),
+        }
+    }
+
     /// Tells whether the same thing may well succeed on a second try: the network failed, not the host or the inventory.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

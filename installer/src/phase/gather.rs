@@ -152,19 +152,11 @@ fn unreachable(host: &Host, error: &Error) -> Finding {
 fn remedy(host: &Host, error: &Error) -> String {
     let name = &host.name;
     match error {
-        Error::Connection(ConnectionError::HostKey { .. }) => format!(
-            "if {name} is new, compare its key on its console with what `airgap inventory scan-keys` shows; if it was not reinstalled, somebody may stand between: do not go on"
-        ),
-        Error::Connection(ConnectionError::Login { user, .. }) => format!(
-            "let {user} in on {name} with the key that `ssh.keyPath` names, or with one in the SSH agent"
-        ),
-        Error::Connection(ConnectionError::Sudo { user, .. }) => format!(
-            "let {user} use sudo on {name}, and name its password under `sudo.password` if it needs one"
-        ),
         Error::Connection(ConnectionError::LocalFile { .. } | ConnectionError::Secret { .. })
         | Error::Secret(_) => {
             format!("correct what the inventory names for {name}, or the file itself")
         }
+        Error::Connection(error) if !error.remedies().is_empty() => error.remedies().join("; "),
         _ => format!("make {name} reachable, or take it out of the inventory"),
     }
 }
