@@ -1,6 +1,6 @@
 //! What refers to an image: listed by the registry itself, or under the fallback tag.
 
-use airgap_registry::{ManifestReference, ProjectName, SiteConfig, SiteRegistry};
+use airgap_registry::{ManifestReference, ProjectName, RepositoryName, SiteConfig, SiteRegistry};
 use airgap_testkit::{image::Image, require_tool};
 use bytes::Bytes;
 
@@ -10,6 +10,14 @@ use crate::{
     support::{Site, push, quick, repository, sample, tag, upload},
 };
 
+/// Pushes an image, and what its referrers have for a config.
+async fn subject(site: &SiteRegistry) -> (RepositoryName, Image, Bytes) {
+    let (name, image, empty) = (repository("a/b"), sample(), Bytes::from("{}"));
+    push(site, &name, &tag("v1"), &image).await.unwrap();
+    upload(site, &name, &empty).await.unwrap();
+    (name, image, empty)
+}
+
 #[tokio::test]
 async fn referrers_are_listed_under_the_fallback_tag_and_others_are_kept() {
     let Some((registry, ca)) = start() else {
@@ -18,10 +26,7 @@ async fn referrers_are_listed_under_the_fallback_tag_and_others_are_kept() {
     let site = SiteRegistry::connect(config(&registry, &ca, "Canary-1"))
         .await
         .unwrap();
-    let (image, name) = (sample(), repository("a/b"));
-    push(&site, &name, &tag("v1"), &image).await.unwrap();
-    let empty = Bytes::from("{}");
-    upload(&site, &name, &empty).await.unwrap();
+    let (name, image, empty) = subject(&site).await;
     let mut digests = Vec::new();
     for kind in ["application/spdx+json", "application/vnd.in-toto+json"] {
         let config = ("application/vnd.oci.empty.v1+json", empty.clone());
@@ -52,10 +57,7 @@ async fn referrers_that_are_put_at_once_are_all_listed() {
     let site = SiteRegistry::connect(config(&registry, &ca, "Canary-1"))
         .await
         .unwrap();
-    let (image, name) = (sample(), repository("a/b"));
-    push(&site, &name, &tag("v1"), &image).await.unwrap();
-    let empty = Bytes::from("{}");
-    upload(&site, &name, &empty).await.unwrap();
+    let (name, image, empty) = subject(&site).await;
     let referrers: Vec<Image> = (0..6)
         .map(|number| {
             let config = ("application/vnd.oci.empty.v1+json", empty.clone());
